@@ -1,0 +1,1 @@
+# The installed tree. (to come)

@@ -1,0 +1,102 @@
+// The engine: a model folder opened once, used for any number of requests. One thread at a time.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "t2v/frame_sink.h"
+#include "t2v/progress.h"
+#include "t2v/request.h"
+
+namespace t2v {
+
+struct StageTime {
+  Stage stage = Stage::kDenoise;
+  double start_ms = 0;      // since the request began
+  double wall_ms = 0;
+  int64_t bytes_read = 0;   // weights read in this stage
+};
+
+struct StepTime {
+  int64_t index = 0;
+  std::string expert;       // "high_noise", "low_noise"; "" for single-expert models
+  int64_t timestep = 0;     // 0..1000
+  double wall_ms = 0;
+};
+
+struct Report {
+  Recipe recipe;
+  std::string device;       // for people: "CPU, 2 threads, bf16"
+  std::string model;        // for people: "Wan2.2-T2V-A14B (two experts)"
+  std::vector<StageTime> stages;
+  std::vector<StepTime> steps;
+  double first_step_ms = 0; // request start to the end of the first step
+  double total_ms = 0;
+  int64_t host_peak_bytes = 0;
+  std::vector<std::string> warnings;  // the result may differ from what was asked
+};
+
+// Side outputs of one generation; empty paths mean "not wanted".
+struct GenerateOutputs {
+  FrameSink* sink = nullptr;        // may be null: then nothing is decoded unless dump_path asks
+  std::string dump_path;            // every intermediate tensor (cli.md, --dump)
+  std::string save_latents_path;    // final latents + recipe
+  std::string rescue_latents_path;  // written only when decoding or the sink fails
+  bool embed_recipe = true;
+};
+
+struct TokenizedPrompt {
+  std::string text;                 // as given
+  std::string clean;                // after prompt cleaning
+  std::vector<int64_t> ids;         // with the closing </s>, without padding
+  bool truncated = false;
+};
+
+// A preset or the defaults of this model, as (flag, value) pairs in the order of cli.md.
+using ResolvedSettings = std::vector<std::pair<std::string, std::string>>;
+
+class Engine {
+ public:
+  Engine() = default;
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  virtual ~Engine();
+
+  // Fills every open field; refuses impossible sizes with the nearest valid ones. Reads no weights.
+  // Throws Error{kUsage, kInput, kModel}.
+  virtual Recipe resolve(const Request& request) const = 0;
+
+  // Everything about the recipe as one JSON object (embedded in videos and saved latents).
+  virtual std::string recipe_json(const Recipe& recipe) const = 0;
+
+  // Human-readable plan lines of a resolved recipe (for --dry-run): device, dtypes, sizes, memory.
+  virtual ResolvedSettings plan(const Recipe& recipe) const = 0;
+
+  // Makes one video. After any Error the engine stays usable.
+  virtual Report generate(const Recipe& recipe, const GenerateOutputs& outputs,
+                          ProgressListener& progress, const CancelToken& cancel) = 0;
+
+  // Decodes saved latents (safetensors, tensor `latents` or `latents_final`, [z,T,h,w] or with a
+  // leading 1; model space) into frames. recipe: taken from the file where it carries one.
+  virtual Report decode(const std::string& latents_path, double fps, FrameSink& sink,
+                        ProgressListener& progress, const CancelToken& cancel) = 0;
+
+  // The tokenizer alone; needs no weights.
+  virtual TokenizedPrompt tokenize(const std::string& prompt) const = 0;
+
+  // What the folder holds: layout, variant, experts, components, tensor table. JSON.
+  virtual std::string inspect_json() const = 0;
+  // The same for people.
+  virtual std::string inspect_text() const = 0;
+
+  // All presets with every resolved value for this model.
+  virtual std::vector<std::pair<std::string, ResolvedSettings>> presets() const = 0;
+};
+
+// Opens a model: reads configs and file headers, no weights. Throws Error{kModel, kUsage, kDevice}.
+std::unique_ptr<Engine> open_engine(const EngineOptions& options);
+
+}  // namespace t2v

@@ -1,0 +1,160 @@
+#include "cli/console.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "cli/streams.h"
+#include "core/check.h"
+#include "core/escape.h"
+
+namespace t2v::cli {
+namespace {
+
+using core::str;
+using namespace std::chrono_literals;
+
+constexpr auto kBarInterval = 100ms;   // quick enough for the eye, cheap for a slow terminal
+constexpr auto kPlainInterval = 10s;   // logs stay short
+constexpr auto kJsonInterval = 200ms;
+constexpr int64_t kBarCells = 24;
+
+ProgressMode resolve(const TalkOptions& options) {
+  if (options.progress != ProgressMode::kAuto) return options.progress;
+  if (options.verbosity == Verbosity::kQuiet) return ProgressMode::kNone;
+  return stderr_is_terminal() && !options.dumb_terminal ? ProgressMode::kBar : ProgressMode::kPlain;
+}
+
+bool is_edge(const ProgressEvent& event) {
+  return event.done <= 0 || (event.total > 0 && event.done >= event.total);
+}
+
+}  // namespace
+
+std::string duration_text(double seconds) {
+  char text[48];
+  if (seconds < 59.95) {
+    std::snprintf(text, sizeof text, "%.1f s", seconds);
+    return text;
+  }
+  const auto whole = static_cast<long long>(std::llround(std::min(seconds, 1e12)));
+  const long long hours = whole / 3600;
+  const long long minutes = whole / 60 % 60;
+  if (hours == 0) {
+    std::snprintf(text, sizeof text, "%lld:%02lld min", minutes, whole % 60);
+  } else {
+    std::snprintf(text, sizeof text, "%lld:%02lld:%02lld h", hours, minutes, whole % 60);
+  }
+  return text;
+}
+
+std::string stage_words(Stage stage) {
+  std::string words = stage_name(stage);
+  std::replace(words.begin(), words.end(), '_', ' ');
+  return words;
+}
+
+Console::Console(const TalkOptions& options)
+    : mode_(resolve(options)), quiet_(options.verbosity == Verbosity::kQuiet), begin_(Clock::now()) {}
+
+Console::~Console() { end_line(); }
+
+void Console::begin(const std::string& title) {
+  end_line();
+  title_ = title;
+  stage_known_ = false;
+  begin_ = Clock::now();
+}
+
+void Console::on_progress(const ProgressEvent& event) {
+  if (mode_ == ProgressMode::kNone) return;
+  const Clock::time_point now = Clock::now();
+  const bool new_stage = !stage_known_ || event.stage != stage_;
+  if (new_stage) {
+    stage_known_ = true;
+    stage_ = event.stage;
+    stage_start_ = now;
+  }
+  const auto interval = mode_ == ProgressMode::kBar     ? Clock::duration(kBarInterval)
+                        : mode_ == ProgressMode::kPlain ? Clock::duration(kPlainInterval)
+                                                        : Clock::duration(kJsonInterval);
+  if (!new_stage && !is_edge(event) && now - last_shown_ < interval) return;
+  last_shown_ = now;
+  if (mode_ == ProgressMode::kBar) show_bar(event);
+  if (mode_ == ProgressMode::kPlain) show_plain(event);
+  if (mode_ == ProgressMode::kJson) show_json(event);
+}
+
+double Console::stage_seconds() const {
+  return std::chrono::duration<double>(Clock::now() - stage_start_).count();
+}
+
+double Console::seconds_left(const ProgressEvent& event) const {
+  if (event.done <= 0 || event.total < event.done) return -1;
+  return stage_seconds() / static_cast<double>(event.done) * static_cast<double>(event.total - event.done);
+}
+
+void Console::show_bar(const ProgressEvent& event) {
+  std::string line = title_.empty() ? "" : title_ + ": ";
+  line += stage_words(event.stage);
+  if (event.total > 0) {
+    const int64_t filled = std::clamp<int64_t>(event.done * kBarCells / event.total, 0, kBarCells);
+    line += str("  [", std::string(static_cast<size_t>(filled), '#'),
+                std::string(static_cast<size_t>(kBarCells - filled), '.'), "]  ", event.done, "/", event.total);
+  }
+  if (!event.expert.empty()) line += "  " + event.expert;
+  if (const double left = seconds_left(event); left >= 0) line += "  " + duration_text(left) + " left";
+  // Wrapped lines could not be rewritten.
+  line = core::escape_control(line).substr(0, static_cast<size_t>(std::max(terminal_columns() - 1, 10)));
+  write_stderr(str("\r\x1b[K", line));
+  line_open_ = true;
+}
+
+void Console::show_plain(const ProgressEvent& event) {
+  const bool done = event.total > 0 && event.done >= event.total;
+  std::string line = str("t2v: ", title_.empty() ? "" : title_ + ": ", stage_words(event.stage));
+  if (done) {
+    line += str(" done in ", duration_text(stage_seconds()));
+  } else if (event.total > 0 && event.done > 0) {
+    line += str(" ", event.done, "/", event.total);
+    if (!event.expert.empty()) line += str(" (", event.expert, ")");
+    line += str(", ", duration_text(seconds_left(event)), " left");
+  } else if (event.total > 1) {
+    line += str(" (", event.total, ")");
+  }
+  write_stderr(core::escape_control(line) + "\n");
+}
+
+void Console::show_json(const ProgressEvent& event) {
+  nlohmann::ordered_json line = {
+      {"event", "progress"},     {"stage", stage_name(event.stage)}, {"done", event.done},
+      {"total", event.total},    {"expert", event.expert},
+      {"elapsed_ms", std::round(std::chrono::duration<double, std::milli>(Clock::now() - begin_).count())}};
+  if (const double left = seconds_left(event); left >= 0) line["eta_ms"] = std::round(left * 1000);
+  if (!title_.empty()) line["title"] = title_;
+  write_stderr(line.dump() + "\n");
+}
+
+void Console::end_line() noexcept {
+  if (line_open_) write_stderr("\r\x1b[K");
+  line_open_ = false;
+}
+
+void Console::tell(const std::string& text) {
+  if (quiet_ || mode_ == ProgressMode::kJson || text.empty()) return;
+  end_line();
+  write_stderr(text);
+}
+
+void Console::tell_json(const std::string& line) {
+  if (mode_ == ProgressMode::kJson) write_stderr(line + "\n");
+}
+
+void Console::warn(const std::string& text) {
+  if (quiet_) return;
+  end_line();
+  write_stderr("t2v: warning: " + core::escape_control(text) + "\n");
+}
+
+}  // namespace t2v::cli

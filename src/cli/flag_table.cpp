@@ -1,0 +1,260 @@
+#include "cli/flag_table.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <vector>
+
+namespace t2v::cli {
+namespace {
+
+constexpr auto kSwitch = Arity::kSwitch;
+constexpr auto kValue = Arity::kValue;
+constexpr unsigned kMedia = kGenerate | kDecode;          // commands that write a video
+constexpr unsigned kModelUsers = kGenerate | kDecode | kPresets | kTokenize;
+constexpr unsigned kLater = 0;
+
+constexpr std::array kCommands{
+    Command{kGenerate, "generate", "--prompt TEXT [-o FILE] [flags]", "makes videos from prompts"},
+    Command{kDecode, "decode", "LATENTS -o FILE [flags]", "turns saved latents into a video"},
+    Command{kInspect, "inspect", "PATH [--json | --command]",
+            "tells what a model folder or a video holds"},
+    Command{kPresets, "presets", "[-m MODEL] [--json]", "lists the presets with every value"},
+    Command{kTokenize, "tokenize", "(-m MODEL | --tokenizer FILE) --prompt TEXT",
+            "shows token ids, one JSON line a prompt"},
+};
+
+constexpr std::array kLaterCommands{std::string_view("quantize"), std::string_view("encode"),
+                                    std::string_view("bench"), std::string_view("verify"),
+                                    std::string_view("doctor")};
+
+constexpr std::array kFlags{
+    // What to make.
+    Flag{"prompt", 'p', kValue, kGenerate | kTokenize, Group::kMain, "TEXT",
+         "what the video shows; repeatable; @FILE reads a file, - standard input", ""},
+    Flag{"prompts", 0, kValue, kGenerate | kTokenize, Group::kMain, "FILE",
+         ".txt: one prompt a line, # comments; .jsonl: fields named like the flags",
+         "prompt-file"},
+    Flag{"negative-prompt", 'n', kValue, kGenerate, Group::kMain, "TEXT",
+         "what to stay away from; \"\" for none (the model's own)", ""},
+    Flag{"output", 'o', kValue, kMedia, Group::kMain, "PATH",
+         "FILE.mp4 .mov .mkv .webm .gif .png (folder of frames), or - for standard output;\n"
+         "for several videos a folder or a name with {index} {seed} {slug}", "save-file"},
+    Flag{"model", 'm', kValue, kModelUsers, Group::kMain, "PATH",
+         "model folder; also T2V_MODEL (the model shipped with t2v)", "ckpt-dir model-path"},
+    Flag{"tokenizer", 0, kValue, kTokenize, Group::kMain, "FILE",
+         "SentencePiece model, instead of --model", ""},
+    Flag{"seed", 0, kValue, kGenerate, Group::kMain, "N",
+         "0 to 2^64-1 (random, printed and embedded)", "base-seed"},
+    Flag{"count", 0, kValue, kGenerate, Group::kMain, "N",
+         "N videos a prompt, seeds from --seed on (1)", ""},
+    Flag{"preset", 0, kValue, kGenerate, Group::kMain, "NAME", "official or diffusers (official)",
+         ""},
+    Flag{"config", 0, kValue, kMedia | kTokenize | kPresets, Group::kMain, "FILE",
+         "flags from a file, lines of flag = value; the command line wins", ""},
+    // Picture and time.
+    Flag{"size", 's', kValue, kGenerate, Group::kPicture, "WxH", "also 1280*720, 480p, 720p", ""},
+    Flag{"width", 'W', kValue, kGenerate, Group::kPicture, "PX", "", ""},
+    Flag{"height", 'H', kValue, kGenerate, Group::kPicture, "PX", "", ""},
+    Flag{"frames", 'f', kValue, kGenerate, Group::kPicture, "N", "4n+1",
+         "frame-num num-frames video-frames"},
+    Flag{"seconds", 0, kValue, kGenerate, Group::kPicture, "S", "instead of --frames", ""},
+    Flag{"fps", 0, kValue, kMedia, Group::kPicture, "F", "frames per second (the model's own)", ""},
+    // Sampling.
+    Flag{"steps", 0, kValue, kGenerate, Group::kSampling, "N", "",
+         "sample-steps num-inference-steps"},
+    Flag{"solver", 0, kValue, kGenerate, Group::kSampling, "NAME", "unipc, euler or dpm++ (unipc)",
+         "sample-solver sampling-method"},
+    Flag{"shift", 0, kValue, kGenerate, Group::kSampling, "S", "schedule warp",
+         "sample-shift flow-shift"},
+    Flag{"sigma-table", 0, kValue, kGenerate, Group::kSampling, "NAME", "wan or diffusers (wan)",
+         ""},
+    Flag{"guidance-scale", 0, kValue, kGenerate, Group::kSampling, "G", "both experts",
+         "cfg cfg-scale sample-guide-scale"},
+    Flag{"guidance-scale-high", 0, kValue, kGenerate, Group::kSampling, "G",
+         "the high-noise expert", "cfg-high"},
+    Flag{"guidance-scale-low", 0, kValue, kGenerate, Group::kSampling, "G",
+         "the low-noise expert", "cfg-low"},
+    Flag{"boundary", 0, kValue, kGenerate, Group::kSampling, "B",
+         "where the experts switch, 0 to 1", "boundary-ratio moe-boundary"},
+    Flag{"latents", 0, kValue, kGenerate, Group::kSampling, "FILE",
+         "initial noise: safetensors, tensor 'latents'", ""},
+    // The video file.
+    Flag{"codec", 0, kValue, kMedia, Group::kVideo, "NAME", "libavcodec's name (libx264)", ""},
+    Flag{"crf", 0, kValue, kMedia, Group::kVideo, "N", "quality, lower is better (18)", ""},
+    Flag{"pix-fmt", 0, kValue, kMedia, Group::kVideo, "NAME", "pixel format (yuv420p)", ""},
+    Flag{"encoder-preset", 0, kValue, kMedia, Group::kVideo, "NAME", "the encoder's own preset",
+         ""},
+    Flag{"no-metadata", 0, kSwitch, kMedia, Group::kVideo, "", "do not embed the recipe", ""},
+    // How to run.
+    Flag{"device", 0, kValue, kMedia, Group::kRunning, "NAME", "auto, cpu or cuda[:N] (auto)", ""},
+    Flag{"dtype", 0, kValue, kMedia, Group::kRunning, "NAME", "auto, fp32, bf16 or fp16 (auto)",
+         ""},
+    Flag{"backend", 0, kValue, kMedia, Group::kRunning, "NAME",
+         "fused or reference; also T2V_BACKEND (fused)", ""},
+    Flag{"threads", 0, kValue, kMedia, Group::kRunning, "N", "CPU threads (all)", ""},
+    Flag{"dry-run", 0, kSwitch, kGenerate, Group::kRunning, "",
+         "resolve, check, plan and print; load no weights", ""},
+    Flag{"attention", 0, kValue, kGenerate, Group::kRunning, "NAME", "auto (the only one here)",
+         ""},
+    // Reports.
+    Flag{"progress", 0, kValue, kMedia, Group::kReports, "MODE",
+         "auto, bar, plain, json or none (auto)", ""},
+    Flag{"profile", 0, Arity::kOptionalValue, kMedia, Group::kReports, "FILE",
+         "times as JSON; as a table on stderr without FILE", ""},
+    Flag{"save-latents", 0, kValue, kGenerate, Group::kReports, "FILE",
+         "final latents and recipe, for t2v decode", ""},
+    Flag{"dump", 0, kValue, kGenerate, Group::kReports, "FILE",
+         "every intermediate tensor, for parity checks", ""},
+    Flag{"json", 0, kSwitch, kInspect | kPresets, Group::kReports, "", "print JSON", ""},
+    Flag{"command", 0, kSwitch, kInspect, Group::kReports, "",
+         "print the command that makes this video again", ""},
+    Flag{"verbose", 'v', kSwitch, kAllCommands, Group::kReports, "", "tell more; twice: even more",
+         ""},
+    Flag{"quiet", 'q', kSwitch, kAllCommands, Group::kReports, "", "errors only", ""},
+    Flag{"help", 'h', kSwitch, kAllCommands, Group::kReports, "", "this text", ""},
+    Flag{"version", 0, kSwitch, kAllCommands, Group::kReports, "", "the version of t2v", ""},
+    // Known, not in this version.
+    Flag{"image", 'i', kValue, kLater, Group::kMain, "", "", "init-img"},
+    Flag{"last-image", 0, kValue, kLater, Group::kMain, "", "", "end-img"},
+    Flag{"lora", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"transformer", 0, kValue, kLater, Group::kMain, "", "", "transformer-path"},
+    Flag{"transformer-low", 0, kValue, kLater, Group::kMain, "", "", "transformer-low-path"},
+    Flag{"text-encoder", 0, kValue, kLater, Group::kMain, "", "", "text-encoder-path t5-path"},
+    Flag{"vae", 0, kValue, kLater, Group::kMain, "", "", "vae-path"},
+    Flag{"cache-dir", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"cache-limit", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"quant", 0, kValue, kLater, Group::kMain, "none", "", ""},
+    Flag{"vram-budget", 0, kValue, kLater, Group::kMain, "", "", "max-vram"},
+    Flag{"ram-budget", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"offload", 0, kValue, kLater, Group::kMain, "auto none", "", "offload-model"},
+    Flag{"text-encoder-device", 0, kValue, kLater, Group::kMain, "auto", "", ""},
+    Flag{"t5-cpu", 0, kSwitch, kLater, Group::kMain, "", "", ""},
+    Flag{"vae-tiling", 0, kValue, kLater, Group::kMain, "auto off", "", ""},
+    Flag{"step-cache", 0, kValue, kLater, Group::kMain, "off", "", ""},
+    Flag{"t-list", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"causal", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"kv", 0, kValue, kLater, Group::kMain, "auto", "", ""},
+    Flag{"prompt-at", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"preview", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"checkpoint-every", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"resume", 0, kSwitch, kLater, Group::kMain, "", "", ""},
+    Flag{"retries", 0, kValue, kLater, Group::kMain, "0", "", ""},
+    Flag{"timeout", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"fail-fast", 0, kSwitch, kLater, Group::kMain, "", "", ""},
+    Flag{"shard", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"results", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"block-list", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"watermark", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"c2pa-cert", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"c2pa-key", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"trace", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"metrics-file", 0, kValue, kLater, Group::kMain, "", "", ""},
+    Flag{"write-manifest", 0, kSwitch, kLater, Group::kMain, "", "", ""},
+};
+
+// Calls use(name) for each name of a list separated by spaces.
+template <typename Use>
+void for_each_name(std::string_view names, const Use& use) {
+  while (!names.empty()) {
+    const size_t end = std::min(names.find(' '), names.size());
+    use(names.substr(0, end));
+    names.remove_prefix(std::min(end + 1, names.size()));
+  }
+}
+
+// Edits (insert, delete, replace, swap of neighbours) between two names.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::vector<size_t>> rows(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) rows[i][0] = i;
+  for (size_t j = 0; j <= b.size(); ++j) rows[0][j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = rows[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+      rows[i][j] = std::min({rows[i - 1][j] + 1, rows[i][j - 1] + 1, replaced});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+        rows[i][j] = std::min(rows[i][j], rows[i - 2][j - 2] + 1);
+      }
+    }
+  }
+  return rows[a.size()][b.size()];
+}
+
+// Keeps the best of the candidates offered to it.
+class Nearest {
+ public:
+  explicit Nearest(std::string_view wanted) : wanted_(wanted) {}
+  void offer(std::string_view candidate) {
+    if (wanted_.size() > kMaxNameBytes) return;
+    size_t distance = edit_distance(wanted_, candidate);
+    if (wanted_.size() >= 3 && candidate.starts_with(wanted_)) distance = 1;
+    const size_t allowed = std::max<size_t>(1, wanted_.size() / 3);
+    if (distance > allowed || distance >= distance_) return;
+    distance_ = distance;
+    best_ = candidate;
+  }
+  [[nodiscard]] std::string best() const { return std::string(best_); }
+
+ private:
+  static constexpr size_t kMaxNameBytes = 64;  // longer ones are no typing errors
+  std::string_view wanted_;
+  std::string_view best_;
+  size_t distance_ = std::numeric_limits<size_t>::max();
+};
+
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+std::span<const Flag> flags() { return kFlags; }
+
+bool is_later_command(std::string_view name) {
+  return std::find(kLaterCommands.begin(), kLaterCommands.end(), name) != kLaterCommands.end();
+}
+
+const Command* find_command(std::string_view name) {
+  const auto found = std::find_if(kCommands.begin(), kCommands.end(),
+                                  [&](const Command& command) { return command.name == name; });
+  return found == kCommands.end() ? nullptr : &*found;
+}
+
+std::string canonical_name(std::string_view name) {
+  std::string out(name);
+  std::replace(out.begin(), out.end(), '_', '-');
+  return out;
+}
+
+const Flag* find_flag(std::string_view name) {
+  const std::string wanted = canonical_name(name);
+  for (const Flag& flag : kFlags) {
+    bool match = flag.name == wanted;
+    for_each_name(flag.aliases, [&](std::string_view alias) { match = match || alias == wanted; });
+    if (match) return &flag;
+  }
+  return nullptr;
+}
+
+const Flag* find_flag(char letter) {
+  const auto found = std::find_if(kFlags.begin(), kFlags.end(), [&](const Flag& flag) {
+    return letter != 0 && flag.letter == letter;
+  });
+  return found == kFlags.end() ? nullptr : &*found;
+}
+
+std::string nearest_flag(std::string_view name, unsigned command_bits) {
+  const std::string wanted = canonical_name(name);
+  Nearest nearest(wanted);
+  for (const Flag& flag : kFlags) {
+    if ((flag.commands & command_bits) == 0) continue;
+    nearest.offer(flag.name);
+    for_each_name(flag.aliases, [&](std::string_view alias) { nearest.offer(alias); });
+  }
+  return nearest.best();
+}
+
+std::string nearest_command(std::string_view name) {
+  Nearest nearest(name);
+  for (const Command& command : kCommands) nearest.offer(command.name);
+  return nearest.best();
+}
+
+}  // namespace t2v::cli

@@ -1,0 +1,58 @@
+// Every flag of the program as one table: names, values, commands, help. The contract is cli.md.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace t2v::cli {
+
+// Commands as bits, so that a flag can belong to several.
+enum CommandBit : unsigned {
+  kGenerate = 1, kDecode = 2, kInspect = 4, kPresets = 8, kTokenize = 16, kAllCommands = 31,
+};
+
+struct Command {
+  CommandBit bit;
+  std::string_view name;
+  std::string_view usage;    // what follows the name
+  std::string_view summary;  // one line
+};
+
+enum class Arity { kSwitch, kValue, kOptionalValue };
+
+// Headings of the help text, in its order.
+enum class Group { kMain, kPicture, kSampling, kVideo, kRunning, kReports };
+
+struct Flag {
+  std::string_view name;        // long name with hyphens, without the leading two
+  char letter;                  // 0 = none
+  Arity arity;
+  unsigned commands;            // bits; 0 = known, but not in this version
+  Group group;
+  std::string_view value_name;  // shown in the help; for flags of later versions: values that
+                                // change nothing and are accepted already, separated by spaces
+  std::string_view help;
+  std::string_view aliases;     // long names, separated by spaces
+};
+
+std::span<const Command> commands();
+std::span<const Flag> flags();
+
+// Commands of later versions: known by name, refused.
+bool is_later_command(std::string_view name);
+
+const Command* find_command(std::string_view name);
+
+// By long name or alias without the leading hyphens; hyphen and underscore are the same.
+const Flag* find_flag(std::string_view name);
+const Flag* find_flag(char letter);
+
+// The nearest name of the table for "did you mean"; "" when nothing is near.
+std::string nearest_flag(std::string_view name, unsigned command_bits);
+std::string nearest_command(std::string_view name);
+
+// Long names with hyphens; lower case stays as it is.
+std::string canonical_name(std::string_view name);
+
+}  // namespace t2v::cli

@@ -1,0 +1,34 @@
+#include "cli/parts.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "cli/problems.h"
+#include "core/check.h"
+#include "core/module.h"
+
+namespace t2v::cli {
+namespace {
+
+// LibTorch takes a moment to load: a mistyped path is told before.
+void require_path(const std::string& path, const char* what) {
+  if (path.empty()) return;
+  struct stat status {};
+  T2V_REQUIRE(::stat(path.c_str(), &status) == 0, ErrorKind::kModel, "cannot open ", what, ": ",
+              std::strerror(errno), " (", quoted(path), ")");
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> load_engine(const EngineOptions& options) {
+  using CreateEngine = Engine* (*)(const EngineOptions&);
+  require_path(options.model_path, "model");
+  require_path(options.tokenizer_path, "tokenizer");
+  const auto create =
+      reinterpret_cast<CreateEngine>(core::load_module("t2v_engine", "t2v_create_engine"));
+  return std::unique_ptr<Engine>(create(options));
+}
+
+}  // namespace t2v::cli

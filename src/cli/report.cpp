@@ -1,0 +1,192 @@
+#include "cli/report.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <system_error>
+
+#include "cli/console.h"
+#include "core/check.h"
+#include "core/escape.h"
+#include "t2v/version.h"
+
+namespace t2v::cli {
+namespace {
+
+using core::str;
+using Json = nlohmann::ordered_json;
+
+constexpr double kMsPerSecond = 1000.0;
+constexpr double kBytesPerMiB = 1024.0 * 1024.0;
+
+std::string mebibytes(int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.0f MiB", static_cast<double>(bytes) / kBytesPerMiB);
+  return text;
+}
+
+std::string seconds_of(double ms) { return duration_text(ms / kMsPerSecond); }
+
+// Bare where the config reader takes it as it is.
+std::string config_value(const std::string& value) {
+  const bool bare = !value.empty() &&
+                    std::all_of(value.begin(), value.end(), [](unsigned char letter) {
+                      return letter > ' ' && letter != '"' && letter != '\'' && letter != '\\' &&
+                             letter != '#' && letter < 0x7f;
+                    });
+  if (bare) return value;
+  std::string out = "\"";
+  for (const char letter : value) {
+    switch (letter) {
+      case '\n': out += "\\n"; break;
+      case '\r': out += "\\r"; break;
+      case '\t': out += "\\t"; break;
+      case '"': out += "\\\""; break;
+      case '\\': out += "\\\\"; break;
+      default: out += letter;
+    }
+  }
+  return out + "\"";
+}
+
+}  // namespace
+
+const char* word_of(Solver solver) noexcept {
+  switch (solver) {
+    case Solver::kUniPC: return "unipc";
+    case Solver::kEuler: return "euler";
+    case Solver::kDpmpp: return "dpm++";
+  }
+  return "unknown";
+}
+
+const char* word_of(SigmaTable table) noexcept {
+  return table == SigmaTable::kWan ? "wan" : "diffusers";
+}
+
+std::string number_text(double value) {
+  char text[64];
+  const auto result = std::to_chars(text, text + sizeof text, value);
+  return {text, result.ptr};
+}
+
+std::string summary_text(const Report& report, const std::string& output) {
+  const Recipe& recipe = report.recipe;
+  std::string guidance = number_text(recipe.guidance_scale.high_noise);
+  if (recipe.guidance_scale.low_noise != recipe.guidance_scale.high_noise) {
+    guidance += "/" + number_text(recipe.guidance_scale.low_noise);
+  }
+  std::string text;
+  if (!report.model.empty()) text += str("t2v: ", report.model, " on ", report.device, "\n");
+  text += str("t2v: ", recipe.width, "x", recipe.height, ", ", recipe.frames, " frames, ",
+              number_text(recipe.fps), " fps");
+  if (recipe.steps > 0) {
+    text += str(", ", recipe.steps, " steps ", word_of(recipe.solver), ", sigma table ",
+                word_of(recipe.sigma_table), ", shift ", number_text(recipe.shift), ", guidance ", guidance,
+                recipe.boundary ? str(", boundary ", number_text(*recipe.boundary)) : "", ", seed ", recipe.seed);
+  }
+  text += "\nt2v: ";
+  for (const StageTime& stage : report.stages) {
+    text += str(stage_words(stage.stage), " ", seconds_of(stage.wall_ms), ", ");
+  }
+  text += str("total ", seconds_of(report.total_ms));
+  if (report.host_peak_bytes > 0) text += str("; peak memory ", mebibytes(report.host_peak_bytes));
+  text += str("\nt2v: wrote ", output == "-" ? "standard output" : core::escape_control(output), "\n");
+  return text;
+}
+
+std::string profile_table(const Report& report) {
+  char line[160];
+  std::string text = "stage                  start ms     wall ms    read MiB\n";
+  for (const StageTime& stage : report.stages) {
+    std::snprintf(line, sizeof line, "%-20s %10.1f  %10.1f  %10.1f\n", stage_name(stage.stage), stage.start_ms,
+                  stage.wall_ms, static_cast<double>(stage.bytes_read) / kBytesPerMiB);
+    text += line;
+  }
+  if (!report.steps.empty()) text += "step  expert        timestep     wall ms\n";
+  for (const StepTime& step : report.steps) {
+    std::snprintf(line, sizeof line, "%4lld  %-12.12s  %8lld  %10.1f\n", static_cast<long long>(step.index),
+                  step.expert.empty() ? "-" : step.expert.c_str(), static_cast<long long>(step.timestep),
+                  step.wall_ms);
+    text += line;
+  }
+  std::snprintf(line, sizeof line, "first step %.1f ms, total %.1f ms, peak memory %s\n", report.first_step_ms,
+                report.total_ms, mebibytes(report.host_peak_bytes).c_str());
+  return text + line;
+}
+
+std::string profile_json(const Report& report, const std::string& request_json) {
+  Json request = Json::parse(request_json, nullptr, /*allow_exceptions=*/false);
+  if (request.is_discarded()) request = nullptr;
+  Json stages = Json::array();
+  for (const StageTime& stage : report.stages) {
+    stages.push_back({{"name", stage_name(stage.stage)},
+                      {"start_ms", stage.start_ms},
+                      {"wall_ms", stage.wall_ms},
+                      {"bytes_read", stage.bytes_read}});
+  }
+  Json steps = Json::array();
+  for (const StepTime& step : report.steps) {
+    steps.push_back({{"index", step.index},
+                     {"expert", step.expert},
+                     {"timestep", step.timestep},
+                     {"wall_ms", step.wall_ms}});
+  }
+  const Json json = {{"t2v", kVersion},
+                     {"device", report.device},
+                     {"model", report.model},
+                     {"request", request},
+                     {"stages", stages},
+                     {"steps", steps},
+                     {"memory", {{"host_peak", report.host_peak_bytes}}},
+                     {"first_step_ms", report.first_step_ms},
+                     {"total_ms", report.total_ms}};
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string join_profiles(const std::vector<std::string>& profiles) {
+  if (profiles.size() == 1) return profiles.front() + "\n";
+  std::string text = "[";
+  for (size_t i = 0; i < profiles.size(); ++i) text += (i > 0 ? ",\n" : "") + profiles[i];
+  return text + "]\n";
+}
+
+std::string done_json(const Report& report, const std::string& output) {
+  const Json json = {{"event", "done"},
+                     {"output", output},
+                     {"seed", report.recipe.seed},
+                     {"total_ms", report.total_ms},
+                     {"host_peak", report.host_peak_bytes}};
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+ResolvedSettings recipe_settings(const Recipe& recipe) {
+  ResolvedSettings settings = {
+      {"prompt", recipe.prompt},
+      {"negative-prompt", recipe.negative_prompt},
+      {"size", str(recipe.width, "x", recipe.height)},
+      {"frames", str(recipe.frames)},
+      {"fps", number_text(recipe.fps)},
+      {"steps", str(recipe.steps)},
+      {"solver", word_of(recipe.solver)},
+      {"shift", number_text(recipe.shift)},
+      {"sigma-table", word_of(recipe.sigma_table)},
+      {"guidance-scale-high", number_text(recipe.guidance_scale.high_noise)},
+      {"guidance-scale-low", number_text(recipe.guidance_scale.low_noise)},
+  };
+  if (recipe.boundary) settings.emplace_back("boundary", number_text(*recipe.boundary));
+  settings.emplace_back("seed", str(recipe.seed));
+  if (!recipe.latents_path.empty()) settings.emplace_back("latents", recipe.latents_path);
+  settings.emplace_back("preset", recipe.preset);
+  return settings;
+}
+
+std::string settings_text(const ResolvedSettings& settings, const std::string& indent) {
+  std::string text;
+  for (const auto& [name, value] : settings) text += str(indent, name, " = ", config_value(value), "\n");
+  return text;
+}
+
+}  // namespace t2v::cli

@@ -1,0 +1,38 @@
+// Key functions of the public interfaces, so that their type information has one home.
+#include "t2v/error.h"
+
+#include "core/check.h"
+#include "t2v/engine.h"
+#include "t2v/frame_sink.h"
+#include "t2v/progress.h"
+
+namespace t2v {
+
+Error::~Error() = default;
+FrameSink::~FrameSink() = default;
+ProgressListener::~ProgressListener() = default;
+Engine::~Engine() = default;
+
+const char* stage_name(Stage stage) noexcept {
+  switch (stage) {
+    case Stage::kLoadTextEncoder: return "load_text_encoder";
+    case Stage::kTextEncode: return "text_encode";
+    case Stage::kLoadTransformer: return "load_transformer";
+    case Stage::kDenoise: return "denoise";
+    case Stage::kLoadVae: return "load_vae";
+    case Stage::kVaeDecode: return "vae_decode";
+    case Stage::kVideoEncode: return "video_encode";
+  }
+  return "unknown";
+}
+
+}  // namespace t2v
+
+namespace t2v::core {
+
+std::string assert_message(const char* expression, const char* file, int line) {
+  return str("internal check failed: ", expression, " (", file, ":", line,
+             "); this is a bug in t2v, please report it");
+}
+
+}  // namespace t2v::core

@@ -1,0 +1,137 @@
+#include "media/video_encoder.h"
+
+extern "C" {
+#include <libavutil/pixdesc.h>
+}
+
+#include "core/check.h"
+
+namespace t2v::media {
+namespace {
+
+// The number of threads shapes the bits of some encoders: fixed, so that every machine writes the same file.
+constexpr int kThreads = 4;
+
+void require(int code, const char* what, const AVCodecContext& codec) {
+  if (code >= 0) return;
+  throw Error(code == AVERROR(ENOMEM) ? ErrorKind::kOutOfMemory : ErrorKind::kOutput,
+              core::str("cannot ", what, ": ", av_reason(code), " (encoder ", codec.codec->name, ")"));
+}
+
+template <typename T>
+T require_memory(T handle) {
+  T2V_REQUIRE(handle, ErrorKind::kOutOfMemory, "not enough memory for the video encoder");
+  return handle;
+}
+
+}  // namespace
+
+VideoEncoder::VideoEncoder(const EncoderPlan& plan, const Settings& settings)
+    : codec_(require_memory(CodecContext(avcodec_alloc_context3(plan.codec)))),
+      frame_(require_memory(Frame(av_frame_alloc()))),
+      packet_(require_memory(Packet(av_packet_alloc()))),
+      filtered_(require_memory(Packet(av_packet_alloc()))),
+      converter_(plan.layout, settings.width, settings.height) {
+  codec_->width = settings.width;
+  codec_->height = settings.height;
+  codec_->time_base = {settings.rate.den, settings.rate.num};
+  codec_->framerate = {settings.rate.num, settings.rate.den};
+  codec_->sample_aspect_ratio = {1, 1};
+  codec_->thread_count = kThreads;
+  codec_->flags |= AV_CODEC_FLAG_BITEXACT;
+  if (plan.container->flags & AVFMT_GLOBALHEADER) codec_->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
+  set_colours(plan);
+
+  Dictionary options;
+  for (const auto& [key, value] : plan.options) options.set(key.c_str(), value);
+  if (!settings.describe_itself && plan.codec->id == AV_CODEC_ID_HEVC) options.set("x265-params", "info=0:log-level=none");
+  forget_av_log();
+  const int code = avcodec_open2(codec_.get(), plan.codec, options.address());
+  T2V_REQUIRE(code >= 0, ErrorKind::kUsage, "video encoder ", plan.codec->name, " refuses ", settings.width, "x",
+              settings.height, " ", av_get_pix_fmt_name(plan.pix_fmt), " at ", settings.rate.num, "/",
+              settings.rate.den, " fps: ", av_reason(code),
+              " (--codec, --pix-fmt, --crf, --encoder-preset); try the defaults");
+  const std::string left = options.first_key();
+  T2V_REQUIRE(left.empty(), ErrorKind::kUsage, "video encoder ", plan.codec->name, " has no option '", left, "'");
+  open_filter(settings.describe_itself);
+
+  frame_->format = plan.pix_fmt;
+  frame_->width = settings.width;
+  frame_->height = settings.height;
+  frame_->color_range = codec_->color_range;
+  frame_->colorspace = codec_->colorspace;
+  frame_->color_primaries = codec_->color_primaries;
+  frame_->color_trc = codec_->color_trc;
+  frame_->chroma_location = codec_->chroma_sample_location;
+}
+
+void VideoEncoder::set_colours(const EncoderPlan& plan) {
+  codec_->pix_fmt = plan.pix_fmt;
+  codec_->color_primaries = AVCOL_PRI_BT709;
+  codec_->color_trc = AVCOL_TRC_BT709;
+  codec_->colorspace = plan.layout.rgb ? AVCOL_SPC_RGB : AVCOL_SPC_BT709;
+  codec_->color_range = plan.layout.rgb || plan.layout.full_range ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
+  const bool halved = plan.layout.log2_chroma_width == 1;
+  codec_->chroma_sample_location = halved ? AVCHROMA_LOC_LEFT : AVCHROMA_LOC_UNSPECIFIED;
+}
+
+// x264 and x265 write their version and every setting into the stream as user data (SEI).
+void VideoEncoder::open_filter(bool describe_itself) {
+  const char* list = "null";
+  if (!describe_itself && codec_->codec_id == AV_CODEC_ID_H264) list = "filter_units=remove_types=6";
+  if (!describe_itself && codec_->codec_id == AV_CODEC_ID_HEVC) list = "filter_units=remove_types=39|40";
+  AVBSFContext* made = nullptr;
+  require(av_bsf_list_parse_str(list, &made), "prepare the video stream", *codec_);
+  filter_.reset(made);
+  require(avcodec_parameters_from_context(made->par_in, codec_.get()), "prepare the video stream", *codec_);
+  made->time_base_in = codec_->time_base;
+  require(av_bsf_init(made), "prepare the video stream", *codec_);
+}
+
+void VideoEncoder::encode(const uint8_t* rgb, const PacketFn& take) {
+  // Encoders keep references to what they were sent: each frame has memory of its own.
+  Frame frame = require_memory(Frame(av_frame_alloc()));
+  frame->format = frame_->format;
+  frame->width = frame_->width;
+  frame->height = frame_->height;
+  require(av_frame_get_buffer(frame.get(), 0), "hold a frame", *codec_);
+  require(av_frame_copy_props(frame.get(), frame_.get()), "hold a frame", *codec_);
+  Planes planes;
+  for (size_t i = 0; i < planes.first.size(); ++i) {
+    planes.first[i] = frame->data[i];
+    planes.stride_bytes[i] = frame->linesize[i];
+  }
+  converter_.convert(rgb, planes);
+  frame->pts = next_pts_++;
+  send(frame.get(), take);
+}
+
+void VideoEncoder::flush(const PacketFn& take) {
+  send(nullptr, take);
+  filter(nullptr, take);
+}
+
+void VideoEncoder::send(const AVFrame* frame, const PacketFn& take) {
+  forget_av_log();
+  require(avcodec_send_frame(codec_.get(), frame), "encode a frame", *codec_);
+  while (true) {
+    const int code = avcodec_receive_packet(codec_.get(), packet_.get());
+    if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
+    require(code, "encode a frame", *codec_);
+    packet_->duration = 1;
+    filter(packet_.get(), take);
+  }
+}
+
+void VideoEncoder::filter(AVPacket* packet, const PacketFn& take) {
+  require(av_bsf_send_packet(filter_.get(), packet), "finish a packet", *codec_);
+  while (true) {
+    const int code = av_bsf_receive_packet(filter_.get(), filtered_.get());
+    if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
+    require(code, "finish a packet", *codec_);
+    take(*filtered_);
+    av_packet_unref(filtered_.get());
+  }
+}
+
+}  // namespace t2v::media

@@ -1,0 +1,68 @@
+#include "models/spec.h"
+
+#include "core/check.h"
+#include "weights/json_file.h"
+
+namespace t2v::models {
+namespace {
+
+// Far above every published model, low enough that products of three stay within 64 bits.
+constexpr int64_t kMaxSize = 1 << 20;
+constexpr int64_t kMaxBlocks = 1024;
+
+double read_eps(const weights::JsonFile& config, const char* key) {
+  return config.find_double(key, 1e-12, 1e-2).value_or(1e-6);
+}
+
+}  // namespace
+
+TransformerSpec read_transformer_spec(const std::string& config_path) {
+  const auto config = weights::JsonFile::read(config_path);
+  TransformerSpec spec;
+  spec.in_channels = config.get_int("in_channels", 1, 4096);
+  spec.out_channels = config.get_int("out_channels", 1, 4096);
+  spec.num_heads = config.get_int("num_attention_heads", 1, 4096);
+  spec.head_size = config.get_int("attention_head_dim", 6, 1024);
+  if (spec.head_size % 2 != 0) config.refuse("attention_head_dim", "an even number");
+  spec.ffn_size = config.get_int("ffn_dim", 1, kMaxSize);
+  spec.num_blocks = config.get_int("num_layers", 1, kMaxBlocks);
+  spec.text_size = config.get_int("text_dim", 1, kMaxSize);
+  spec.freq_size = config.get_int("freq_dim", 2, kMaxSize);
+  if (spec.freq_size % 2 != 0) config.refuse("freq_dim", "an even number");
+  const auto patch = config.get_int_list("patch_size", 1, 64);
+  if (patch.size() != 3 || patch[0] != 1) config.refuse("patch_size", "[1, height, width]");
+  spec.patch_height = patch[1];
+  spec.patch_width = patch[2];
+  spec.eps = read_eps(config, "eps");
+  spec.cross_attn_norm = config.find_bool("cross_attn_norm").value_or(true);
+  const std::string qk_norm = config.find_string("qk_norm").value_or("rms_norm_across_heads");
+  if (qk_norm != "rms_norm_across_heads") config.refuse("qk_norm", "\"rms_norm_across_heads\"");
+  if (config.find_int("image_dim", 0, kMaxSize).value_or(0) > 0 ||
+      config.find_int("added_kv_proj_dim", 0, kMaxSize).value_or(0) > 0)
+    config.refuse("image_dim", "null: models with an image encoder are not in this version of t2v");
+  return spec;
+}
+
+TextEncoderSpec read_text_encoder_spec(const std::string& config_path) {
+  const auto config = weights::JsonFile::read(config_path);
+  TextEncoderSpec spec;
+  const std::string type = config.find_string("model_type").value_or("umt5");
+  if (type != "umt5") config.refuse("model_type", "\"umt5\"");
+  spec.vocab_size = config.get_int("vocab_size", 1, 1 << 24);
+  spec.size = config.get_int("d_model", 1, kMaxSize);
+  spec.num_heads = config.get_int("num_heads", 1, 4096);
+  spec.head_size = config.get_int("d_kv", 1, 1024);
+  spec.ffn_size = config.get_int("d_ff", 1, kMaxSize);
+  spec.num_blocks = config.get_int("num_layers", 1, kMaxBlocks);
+  spec.num_buckets = config.find_int("relative_attention_num_buckets", 4, 4096).value_or(32);
+  if (spec.num_buckets % 4 != 0) config.refuse("relative_attention_num_buckets", "a multiple of 4");
+  spec.max_distance = config.find_int("relative_attention_max_distance", 2, kMaxSize).value_or(128);
+  if (spec.max_distance <= spec.num_buckets / 4)
+    config.refuse("relative_attention_max_distance", core::str("more than ", spec.num_buckets / 4));
+  spec.eps = read_eps(config, "layer_norm_epsilon");
+  const std::string ffn = config.find_string("feed_forward_proj").value_or("gated-gelu");
+  if (ffn != "gated-gelu") config.refuse("feed_forward_proj", "\"gated-gelu\"");
+  return spec;
+}
+
+}  // namespace t2v::models

@@ -1,0 +1,141 @@
+#include "models/vae/blocks.h"
+
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/stack.h>
+
+#include "core/check.h"
+#include "ops/vae_norm.h"
+
+namespace t2v::models::vae {
+namespace {
+
+using ops::NormActivation;
+using Purpose = StreamMemory::Purpose;
+
+at::Tensor load_gamma(const Placement& from, const std::string& name) {
+  return from.fp32(name + ".gamma").flatten().to(from.device);
+}
+
+// A 1x1 convolution as a linear layer.
+ops::Linear load_pointwise(const Placement& from, const std::string& name) {
+  return {from.fp32(name + ".weight").flatten(1).to(from.device, from.dtype),
+          from.fp32(name + ".bias").to(from.device, from.dtype)};
+}
+
+// Taps of a kernel of three along `dim`, as seen from the small picture: even outputs see the pixel
+// before and their own, odd ones their own and the next.
+at::Tensor fold_taps(const at::Tensor& weight, int64_t dim, int64_t parity) {
+  const at::Tensor first = weight.select(dim, 0), middle = weight.select(dim, 1), last = weight.select(dim, 2);
+  return parity == 0 ? at::stack({first, middle + last}, dim) : at::stack({first + middle, last}, dim);
+}
+
+}  // namespace
+
+ResidualBlock::ResidualBlock(const Placement& from, const std::string& name, size_t& next_index)
+    : norm1_(load_gamma(from, name + ".norm1")),
+      norm2_(load_gamma(from, name + ".norm2")),
+      conv1_(from, name + ".conv1", next_index),
+      conv2_(from, name + ".conv2", next_index + 1) {
+  next_index += 2;
+  if (norm1_.size(0) != norm2_.size(0))
+    conv_shortcut_.emplace(from.fp32(name + ".conv_shortcut.weight"), from.fp32(name + ".conv_shortcut.bias"),
+                           from.dtype, from.device);
+}
+
+at::Tensor ResidualBlock::forward(StreamMemory& memory, const at::Tensor& x) const {
+  const VideoSize size = size_of(x);
+  VideoSize out_size = size;
+  out_size.channels = conv1_.out_channels();
+  const at::Tensor hidden = memory.video(Purpose::kHidden, out_size);
+  ops::vae_norm(x, norm1_, NormActivation::kSilu, conv1_.input(memory, size));
+  conv1_.finish(memory, size, hidden, {});
+  ops::vae_norm(hidden, norm2_, NormActivation::kSilu, conv2_.input(memory, out_size));
+  at::Tensor out = x;
+  if (conv_shortcut_) {
+    out = memory.video(Purpose::kBlockA, out_size);
+    conv_shortcut_->run(x, out, {});
+  }
+  conv2_.finish(memory, out_size, out, out);
+  return out;
+}
+
+AttentionBlock::AttentionBlock(const Placement& from, const std::string& name)
+    : norm_(load_gamma(from, name + ".norm")),
+      to_qkv_(load_pointwise(from, name + ".to_qkv")),
+      proj_(load_pointwise(from, name + ".proj")) {}
+
+void AttentionBlock::forward(at::Tensor& x) const {
+  const VideoSize size = size_of(x);
+  const int64_t pixels = size.height * size.width;
+  at::Tensor normed = at::empty_like(x);
+  ops::vae_norm(x, norm_, NormActivation::kNone, normed);
+  const auto qkv = to_qkv_(normed.view({-1, size.channels})).view({size.frames, 1, pixels, 3 * size.channels})
+                       .chunk(3, -1);
+  const at::Tensor mixed = at::scaled_dot_product_attention(qkv[0].contiguous(), qkv[1].contiguous(),
+                                                            qkv[2].contiguous());
+  x.add_(proj_(mixed.reshape({-1, size.channels})).view(x.sizes()));
+}
+
+Upsampler::Upsampler(const Placement& from, const std::string& name, bool time, size_t& next_index) {
+  const at::Tensor weight = from.fp32(name + ".resample.1.weight").unsqueeze(2);  // [O, C, 1, 3, 3]
+  const at::Tensor bias = from.fp32(name + ".resample.1.bias");
+  for (int64_t row = 0; row < 2; ++row)
+    for (int64_t column = 0; column < 2; ++column)
+      phases_.emplace_back(fold_taps(fold_taps(weight, 3, row), 4, column), bias, from.dtype, from.device);
+  if (!time) return;
+  index_ = next_index++;
+  const auto weights = from.fp32(name + ".time_conv.weight").chunk(2, 0);
+  const auto biases = from.fp32(name + ".time_conv.bias").chunk(2, 0);
+  for (size_t parity = 0; parity < 2; ++parity)
+    time_conv_.emplace_back(weights[parity], biases[parity], from.dtype, from.device);
+}
+
+void Upsampler::double_frames(StreamMemory& memory, const at::Tensor& x, const at::Tensor& out) const {
+  VideoSize size = size_of(x);
+  size.frames += 2;
+  const at::Tensor buffer = memory.video(Purpose::kTimeInput, size);
+  at::Tensor& past = memory.cache(index_, size);
+  buffer.narrow(0, 0, 2).copy_(past);
+  buffer.narrow(0, 2, x.size(0)).copy_(x);
+  for (int64_t parity = 0; parity < 2; ++parity)
+    time_conv_[static_cast<size_t>(parity)].run(buffer, out.slice(0, parity, std::nullopt, 2), {});
+  past.copy_(buffer.narrow(0, x.size(0), 2));
+}
+
+at::Tensor Upsampler::forward(StreamMemory& memory, const at::Tensor& x) const {
+  VideoSize size = size_of(x);
+  const bool doubles = !time_conv_.empty() && !memory.first_chunk;
+  if (doubles) size.frames *= 2;
+  const at::Tensor bordered = memory.bordered(size);
+  if (doubles) {
+    double_frames(memory, x, inside(bordered));
+  } else {
+    inside(bordered).copy_(x);
+  }
+  const at::Tensor out = memory.video(Purpose::kBlockB, {.frames = size.frames,
+                                                         .height = 2 * size.height,
+                                                         .width = 2 * size.width,
+                                                         .channels = phases_[0].out_channels()});
+  for (int64_t row = 0; row < 2; ++row) {
+    for (int64_t column = 0; column < 2; ++column) {
+      const at::Tensor in = bordered.narrow(1, row, size.height + 1).narrow(2, column, size.width + 1);
+      const at::Tensor pixels = out.slice(1, row, std::nullopt, 2).slice(2, column, std::nullopt, 2);
+      phases_[static_cast<size_t>(row * 2 + column)].run(in, pixels, {});
+    }
+  }
+  return out;
+}
+
+UpBlock::UpBlock(const Placement& from, const std::string& name, const UpBlockSpec& spec, int64_t num_resnets,
+                 size_t& next_index) {
+  for (int64_t i = 0; i < num_resnets; ++i)
+    resnets_.emplace_back(from, core::str(name, ".resnets.", i), next_index);
+  if (spec.upsample_space) upsampler_.emplace(from, name + ".upsamplers.0", spec.upsample_time, next_index);
+}
+
+at::Tensor UpBlock::forward(StreamMemory& memory, at::Tensor x) const {
+  for (const ResidualBlock& resnet : resnets_) x = resnet.forward(memory, x);
+  return upsampler_ ? upsampler_->forward(memory, x) : x;
+}
+
+}  // namespace t2v::models::vae

@@ -1,0 +1,57 @@
+// Decoder of the Wan VAE 2.1: latents -> frames, causal, one latent frame after the other.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+
+#include "models/vae/spec.h"
+#include "weights/weight_map.h"
+
+namespace t2v::models::vae {
+
+struct DecoderNetwork;
+
+// z * std + mean: what the denoiser made (unit variance) -> what the decoder takes.
+// latents [z, T, h, w]; fp32 out.
+at::Tensor denormalise(const VaeSpec& spec, const at::Tensor& latents);
+
+// The state of one video being decoded: feature caches whose size does not depend on its length.
+// Keeps the decoder's weights alive. Use by one thread at a time; several streams may run at once.
+class Stream {
+ public:
+  Stream(Stream&&) noexcept;
+  Stream& operator=(Stream&&) noexcept;
+  ~Stream();
+
+  // latents [z, n, h, w], the next n >= 1 latent frames, un-normalised, any float dtype; returns
+  // their frames [3, m, H, W], RGB, fp32 in [-1, 1]: m = 1 for the video's first latent frame and
+  // temporal_factor() for each later one. n = 1 keeps the memory smallest.
+  // The returned tensor may be channels-last in memory.
+  at::Tensor next(const at::Tensor& latents);
+
+ private:
+  friend class Decoder;
+  struct State;
+  explicit Stream(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+class Decoder {
+ public:
+  // Checks all names and shapes, then reads the decoder's weights. dtype: kFloat or kBFloat16 (fp32
+  // sums, norms in fp32). Throws Error{kModel}; one error lists all missing and misshapen tensors.
+  Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype, at::Device device);
+  ~Decoder();
+  Decoder(Decoder&&) noexcept;
+  Decoder& operator=(Decoder&&) noexcept;
+
+  // height, width in latent pixels. Const and thread-safe.
+  [[nodiscard]] Stream start(int64_t height, int64_t width) const;
+  [[nodiscard]] const VaeSpec& spec() const noexcept;
+
+ private:
+  std::shared_ptr<const DecoderNetwork> network_;
+};
+
+}  // namespace t2v::models::vae

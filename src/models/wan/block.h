@@ -1,0 +1,60 @@
+// One transformer block: self-attention, cross-attention to the text, feed-forward; the first and
+// the last modulated by the timestep.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "models/spec.h"
+#include "ops/linear.h"
+#include "ops/rope.h"
+#include "weights/weight_map.h"
+
+namespace t2v::models::wan {
+
+// Cross-attention input of one block for one prompt; does not change between steps.
+struct CrossKeys {
+  at::Tensor k, v;  // [N, S, D]
+};
+
+// Prompts and guidance branches that run through a block together: one sequence of L tokens each.
+struct BlockContext {
+  const ops::RopeTables* rope = nullptr;
+  at::Tensor time;                         // fp32 [6, C], of this timestep
+  std::vector<const CrossKeys*> prompts;   // one per sequence
+  std::vector<at::Tensor> key_bias;        // fp32 [S] per sequence, or undefined
+};
+
+class Block {
+ public:
+  Block(const TransformerSpec& spec, const weights::WeightMap& map, int64_t index, at::ScalarType dtype,
+        at::Device device);
+  static void expect(const TransformerSpec& spec, int64_t index, weights::Expectations& expected);
+
+  // text [S, C] (embedded rows) -> keys and values, once per prompt.
+  [[nodiscard]] CrossKeys make_keys(const at::Tensor& text) const;
+
+  // x fp32 [B*L, C], the residual stream of B sequences, changed in place.
+  void run(at::Tensor& x, const BlockContext& context) const;
+
+ private:
+  struct Modulation {
+    at::Tensor shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn;  // fp32 [C]
+  };
+  [[nodiscard]] Modulation modulate(const at::Tensor& time) const;
+  [[nodiscard]] at::Tensor self_attention(const at::Tensor& normed, const BlockContext& context) const;
+  [[nodiscard]] at::Tensor cross_attention(const at::Tensor& normed, const BlockContext& context) const;
+
+  TransformerSpec spec_;
+  at::ScalarType dtype_;
+  at::Tensor modulation_;                    // fp32 [6, C]
+  ops::Linear self_attn_qkv_, self_attn_o_;
+  at::Tensor self_attn_norm_q_, self_attn_norm_k_;
+  at::Tensor norm3_weight_, norm3_bias_;     // undefined when the model has no cross_attn_norm
+  ops::Linear cross_attn_q_, cross_attn_k_, cross_attn_v_, cross_attn_o_;
+  at::Tensor cross_attn_norm_q_, cross_attn_norm_k_;
+  ops::Linear ffn_0_, ffn_2_;
+};
+
+}  // namespace t2v::models::wan

@@ -1,0 +1,33 @@
+// Reads the parts of a linear layer of one expert.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "ops/linear.h"
+#include "weights/weight_map.h"
+
+namespace t2v::models::wan {
+
+// Where and in which type an expert's weights go.
+struct Placement {
+  const weights::WeightMap& map;
+  at::ScalarType dtype;
+  at::Device device;
+
+  [[nodiscard]] at::Tensor tensor(const std::string& name, at::ScalarType type) const {
+    return map.take(name, type).to(device);
+  }
+  [[nodiscard]] at::Tensor fp32(const std::string& name) const { return tensor(name, at::kFloat); }
+};
+
+// `name`.weight and `name`.bias, in placement.dtype.
+ops::Linear load_linear(const Placement& from, const std::string& name);
+// Several layers with one input as one product: rows in the order of the names.
+ops::Linear load_packed_linear(const Placement& from, const std::vector<std::string>& names);
+
+void expect_linear(const std::string& name, int64_t out, int64_t in, weights::Expectations& expected);
+
+}  // namespace t2v::models::wan

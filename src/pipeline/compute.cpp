@@ -1,0 +1,93 @@
+#include "pipeline/compute.h"
+
+#include <ATen/Parallel.h>
+#include <malloc.h>
+#include <sys/resource.h>
+
+#include <fstream>
+
+#include "core/check.h"
+#include "core/log.h"
+#include "ops/backend.h"
+
+namespace t2v::pipeline {
+namespace {
+
+bool cpu_multiplies_bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
+at::Device choose_device(const EngineOptions& options) {
+  if (options.device == Device::kCpu) return at::kCPU;
+  const int gpus = ops::count_cuda_devices();
+  if (options.device == Device::kAuto && gpus == 0) return at::kCPU;
+  T2V_REQUIRE(gpus > 0, ErrorKind::kDevice, "no CUDA device on this machine, or no driver (--device cuda); try --device cpu");
+  T2V_REQUIRE(options.device_index < gpus, ErrorKind::kDevice, "no CUDA device ", options.device_index, ", this machine has ",
+              gpus, " (--device); try cuda:0");
+  try {
+    ops::load_cuda_backend();
+  } catch (const Error& error) {
+    if (options.device == Device::kCuda) throw;
+    core::log(core::LogLevel::kWarn, core::str("GPU found, but running on the CPU: ", error.what()));
+    return at::kCPU;
+  }
+  return {at::kCUDA, static_cast<at::DeviceIndex>(options.device_index)};
+}
+
+at::ScalarType choose_dtype(Dtype dtype, const at::Device& device) {
+  switch (dtype) {
+    case Dtype::kFp32: return at::kFloat;
+    case Dtype::kBf16: return at::kBFloat16;
+    case Dtype::kFp16:
+      T2V_REQUIRE(!device.is_cpu(), ErrorKind::kUsage, "fp16 is slow and inexact on the CPU (--dtype fp16); try bf16 or fp32");
+      return at::kHalf;
+    case Dtype::kAuto: break;
+  }
+  return !device.is_cpu() || cpu_multiplies_bf16() ? at::kBFloat16 : at::kFloat;
+}
+
+const char* dtype_word(at::ScalarType dtype) {
+  return dtype == at::kFloat ? "fp32" : dtype == at::kBFloat16 ? "bf16" : "fp16";
+}
+
+}  // namespace
+
+Compute choose_compute(const EngineOptions& options) {
+  if (options.num_threads > 0) at::set_num_threads(options.num_threads);
+  ops::set_backend(options.backend == Backend::kReference ? ops::OpBackend::kReference : ops::OpBackend::kFused);
+  const at::Device device = choose_device(options);
+  return {device, choose_dtype(options.dtype, device)};
+}
+
+std::string describe(const Compute& compute) {
+  const char* dtype = dtype_word(compute.dtype);
+  if (compute.device.is_cpu())
+    return core::str("CPU, ", at::get_num_threads(), at::get_num_threads() == 1 ? " thread, " : " threads, ", dtype);
+  return core::str("CUDA device ", static_cast<int>(compute.device.index()), ", ", dtype);
+}
+
+int64_t peak_host_bytes() {
+  struct rusage usage {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
+}
+
+int64_t available_host_bytes() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  int64_t kib = 0;
+  std::string unit;
+  while (file >> key >> kib) {
+    std::getline(file, unit);
+    if (key == "MemAvailable:") return kib * 1024;
+  }
+  return 0;
+}
+
+void trim_host_memory() { ::malloc_trim(0); }
+
+}  // namespace t2v::pipeline

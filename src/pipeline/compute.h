@@ -1,0 +1,26 @@
+// Which device and which number type a run uses.
+#pragma once
+
+#include <string>
+
+#include "pipeline/run.h"
+#include "t2v/request.h"
+
+namespace t2v::pipeline {
+
+// Loads the CUDA back end when a GPU is used. Sets the number of threads and the op back end of the
+// process. Throws Error{kDevice} when CUDA is asked for and not there, Error{kUsage} for a type the
+// device cannot run.
+Compute choose_compute(const EngineOptions& options);
+
+// "CPU, 2 threads, bf16".
+std::string describe(const Compute& compute);
+
+// The most memory this process has used so far.
+int64_t peak_host_bytes();
+// Memory that this machine can still give.
+int64_t available_host_bytes();
+// Hands freed memory back to the system between stages.
+void trim_host_memory();
+
+}  // namespace t2v::pipeline

@@ -1,0 +1,135 @@
+#include "pipeline/recipe.h"
+
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "core/check.h"
+#include "sched/noise_schedule.h"
+#include "t2v/version.h"
+
+namespace t2v::pipeline {
+namespace {
+
+Settings settings_of(const Request& r) {
+  Settings s;
+  s.negative_prompt = r.negative_prompt;
+  s.width = r.width;
+  s.height = r.height;
+  s.frames = r.frames;
+  s.steps = r.steps;
+  s.fps = r.fps;
+  s.shift = r.shift;
+  s.guidance_scale_high = r.guidance_scale_high ? r.guidance_scale_high : r.guidance_scale;
+  s.guidance_scale_low = r.guidance_scale_low ? r.guidance_scale_low : r.guidance_scale;
+  s.boundary = r.boundary;
+  s.solver = r.solver;
+  s.sigma_table = r.sigma_table;
+  return s;
+}
+
+Settings settings_below(const std::string& preset, const Model& model) {
+  return overlay(preset_settings(preset, model.flow_shift), overlay(model.own_settings, model.variant.defaults));
+}
+
+void require_range(const char* what, const char* flag, double value, double min, double max) {
+  T2V_REQUIRE(std::isfinite(value) && value >= min && value <= max, ErrorKind::kUsage, "bad ", what, ": ", value,
+              ", expected ", min, " to ", max, " (", flag, ")");
+}
+
+uint64_t random_seed() {
+  std::random_device device;
+  return device();  // 32 bits: short enough to type
+}
+
+std::string number(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.10g", value);
+  return text;
+}
+
+}  // namespace
+
+Recipe resolve_recipe(const Request& request, const Model& model) {
+  const Settings s = overlay(settings_of(request), settings_below(request.preset, model));
+  Recipe r;
+  r.prompt = request.prompt;
+  r.negative_prompt = s.negative_prompt.value();
+  r.width = s.width.value();
+  r.height = s.height.value();
+  r.fps = s.fps.value();
+  require_range("frame rate", "--fps", r.fps, 0.01, 1000);
+  T2V_REQUIRE(!(request.frames && request.seconds), ErrorKind::kUsage,
+              "--frames and --seconds both given; try one of them");
+  r.frames = request.seconds ? frames_for_seconds(*request.seconds, r.fps, model.geometry_rules()) : s.frames.value();
+  make_geometry(r.width, r.height, r.frames, model.geometry_rules());
+  r.steps = s.steps.value();
+  r.solver = s.solver.value();
+  r.sigma_table = s.sigma_table.value();
+  r.shift = s.shift.value();
+  sched::make_noise_schedule(r.solver, r.sigma_table, r.steps, r.shift);
+  r.guidance_scale = {.high_noise = s.guidance_scale_high.value(), .low_noise = s.guidance_scale_low.value()};
+  require_range("guidance scale", "--guidance-scale, --guidance-scale-high", r.guidance_scale.high_noise, 0, 100);
+  require_range("guidance scale", "--guidance-scale, --guidance-scale-low", r.guidance_scale.low_noise, 0, 100);
+  if (model.two_experts()) {
+    r.boundary = s.boundary.value_or(0.875);
+    require_range("boundary", "--boundary", *r.boundary, 0, 1);
+  } else {
+    T2V_REQUIRE(!request.boundary, ErrorKind::kUsage, "--boundary given, but this model has one transformer; try without");
+    if (request.guidance_scale_high && request.guidance_scale_low)
+      T2V_REQUIRE(*request.guidance_scale_high == *request.guidance_scale_low, ErrorKind::kUsage,
+                  "--guidance-scale-high ", *request.guidance_scale_high, " and --guidance-scale-low ",
+                  *request.guidance_scale_low, " differ, but this model has one transformer; try --guidance-scale");
+    const auto only = request.guidance_scale_low ? request.guidance_scale_low : request.guidance_scale_high;
+    if (only) r.guidance_scale = {*only, *only};
+  }
+  r.seed = request.seed ? *request.seed : random_seed();
+  r.latents_path = request.latents_path;
+  r.preset = request.preset;
+  r.text_len = model.text_len;
+  return r;
+}
+
+ResolvedSettings preset_values(const std::string& preset, const Model& model) {
+  const Settings s = settings_below(preset, model);
+  ResolvedSettings values = {
+      {"negative-prompt", s.negative_prompt.value()},
+      {"size", core::str(*s.width, "x", *s.height)},
+      {"frames", core::str(*s.frames)},
+      {"fps", number(*s.fps)},
+      {"steps", core::str(*s.steps)},
+      {"solver", word_for(*s.solver)},
+      {"shift", number(*s.shift)},
+      {"sigma-table", word_for(*s.sigma_table)},
+      {"guidance-scale-high", number(*s.guidance_scale_high)},
+      {"guidance-scale-low", number(*s.guidance_scale_low)},
+  };
+  if (model.two_experts()) values.emplace_back("boundary", number(s.boundary.value_or(0.875)));
+  return values;
+}
+
+std::string recipe_to_json(const Recipe& r, const Model& model) {
+  nlohmann::ordered_json json = {
+      {"t2v", kVersion},
+      {"model", model.variant.name},
+      {"prompt", r.prompt},
+      {"negative_prompt", r.negative_prompt},
+      {"size", core::str(r.width, "x", r.height)},
+      {"frames", r.frames},
+      {"fps", r.fps},
+      {"steps", r.steps},
+      {"solver", word_for(r.solver)},
+      {"shift", r.shift},
+      {"sigma_table", word_for(r.sigma_table)},
+      {"guidance_scale_high", r.guidance_scale.high_noise},
+      {"guidance_scale_low", r.guidance_scale.low_noise},
+      {"seed", r.seed},
+      {"preset", r.preset},
+  };
+  if (r.boundary) json["boundary"] = *r.boundary;
+  if (!r.latents_path.empty()) json["latents"] = r.latents_path;
+  return json.dump();
+}
+
+}  // namespace t2v::pipeline

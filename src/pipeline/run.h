@@ -1,0 +1,51 @@
+// The bookkeeping of one request: where it runs, stage and step times, progress, cancellation, dump.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+#include "pipeline/tensor_dump.h"
+#include "t2v/engine.h"
+
+namespace t2v::pipeline {
+
+// Where and in which type the models run.
+struct Compute {
+  at::Device device = at::kCPU;
+  at::ScalarType dtype = at::kFloat;
+};
+
+class Run {
+ public:
+  Run(Compute compute, ProgressListener& progress, const CancelToken& cancel, bool dump);
+
+  [[nodiscard]] const Compute& compute() const noexcept { return compute_; }
+  [[nodiscard]] TensorDump& dump() noexcept { return dump_; }
+  [[nodiscard]] Report& report() noexcept { return report_; }
+  [[nodiscard]] double elapsed_ms() const;
+
+  // Throws Error{kCancelled} when the user asked to stop.
+  void check_cancelled() const;
+  void tell(Stage stage, int64_t done, int64_t total, const std::string& expert = {}) const;
+
+  // Runs `work` as part of a stage: its time is added to the stage's, minus that of stages inside.
+  void in_stage(Stage stage, const std::function<void()>& work);
+  void add_bytes_read(Stage stage, int64_t bytes);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  StageTime& entry(Stage stage);
+
+  Compute compute_;
+  ProgressListener& progress_;
+  const CancelToken& cancel_;
+  TensorDump dump_;
+  Report report_;
+  Clock::time_point start_ = Clock::now();
+  double nested_ms_ = 0;  // time of stages that ran inside the current one
+};
+
+}  // namespace t2v::pipeline

@@ -1,0 +1,49 @@
+// Sampling settings from several sources, laid over one another.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "models/spec.h"
+#include "t2v/request.h"
+
+namespace t2v::pipeline {
+
+// One source of settings; empty fields are left to the source below.
+struct Settings {
+  std::optional<std::string> negative_prompt;
+  std::optional<int64_t> width, height, frames, steps, text_len;
+  std::optional<double> fps, shift, guidance_scale_high, guidance_scale_low, boundary;
+  std::optional<Solver> solver;
+  std::optional<SigmaTable> sigma_table;
+};
+
+// Fields of `upper` win.
+Settings overlay(const Settings& upper, const Settings& lower);
+
+// What a known model is.
+struct ModelVariant {
+  std::string name;      // "Wan2.2-T2V-A14B", or a description of an unknown one
+  Settings defaults;     // complete but for text_len
+};
+
+// By the transformer's dimensions and the number of experts (table of the published defaults).
+ModelVariant identify_model(const models::TransformerSpec& spec, bool two_experts,
+                            std::optional<double> boundary_ratio);
+
+// The model folder's own t2v.json. Throws Error{kModel} naming file and key.
+Settings read_model_settings(const std::string& t2v_json_path);
+// "name" of t2v.json; "".
+std::string read_model_name(const std::string& t2v_json_path);
+
+// A preset; flow_shift: the shift of the model's scheduler file. Throws Error{kUsage} with the names.
+Settings preset_settings(const std::string& name, std::optional<double> flow_shift);
+constexpr const char* kPresetNames[] = {"official", "diffusers"};
+
+Solver parse_solver(const std::string& word);            // "unipc", "euler", "dpm++"
+SigmaTable parse_sigma_table(const std::string& word);   // "wan", "diffusers"
+const char* word_for(Solver solver) noexcept;
+const char* word_for(SigmaTable table) noexcept;
+
+}  // namespace t2v::pipeline

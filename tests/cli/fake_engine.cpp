@@ -1,0 +1,158 @@
+// An engine without a model, so that the program can be tested alone. T2V_FAKE says what goes wrong:
+// slow, oom, bad_alloc, internal, throw_int, model, numeric, device, warn.
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/check.h"
+#include "t2v/engine.h"
+
+namespace {
+
+using namespace t2v;
+using namespace std::chrono_literals;
+
+std::string wish() {
+  const char* value = std::getenv("T2V_FAKE");
+  return value ? value : "";
+}
+
+void fail_as_wished() {
+  const std::string what = wish();
+  if (what == "oom") throw Error(ErrorKind::kOutOfMemory, "not enough memory: fake");
+  if (what == "bad_alloc") throw std::bad_alloc();
+  if (what == "internal") throw std::logic_error("fake logic\x1b[31m error\nsecond line");
+  if (what == "throw_int") throw 7;
+  if (what == "numeric") throw Error(ErrorKind::kNumeric, "black frames: fake");
+  if (what == "device") throw Error(ErrorKind::kDevice, "no device: fake");
+}
+
+class FakeEngine : public Engine {
+ public:
+  explicit FakeEngine(const EngineOptions& options) : options_(options) {
+    if (wish() == "model") throw Error(ErrorKind::kModel, "broken model: fake (x.safetensors)");
+    if (options.device == Device::kCuda) throw Error(ErrorKind::kDevice, "no GPU: fake (--device)");
+  }
+
+  Recipe resolve(const Request& request) const override {
+    Recipe recipe;
+    recipe.prompt = request.prompt;
+    recipe.negative_prompt = request.negative_prompt.value_or("ugly");
+    recipe.width = request.width.value_or(64);
+    recipe.height = request.height.value_or(64);
+    recipe.frames = request.frames.value_or(5);
+    recipe.fps = request.fps.value_or(8);
+    recipe.steps = request.steps.value_or(3);
+    recipe.solver = request.solver.value_or(Solver::kUniPC);
+    recipe.sigma_table = request.sigma_table.value_or(SigmaTable::kWan);
+    recipe.shift = request.shift.value_or(3);
+    const double both = request.guidance_scale.value_or(5);
+    recipe.guidance_scale = {.high_noise = request.guidance_scale_high.value_or(both),
+                             .low_noise = request.guidance_scale_low.value_or(both)};
+    recipe.boundary = request.boundary.value_or(0.875);
+    recipe.seed = request.seed.value_or(4711);
+    recipe.latents_path = request.latents_path;
+    recipe.preset = request.preset;
+    T2V_REQUIRE(recipe.width % 16 == 0 && recipe.height % 16 == 0, ErrorKind::kUsage, "bad size: ",
+                recipe.width, "x", recipe.height, " (--size); try 64x64");
+    T2V_REQUIRE(recipe.frames % 4 == 1, ErrorKind::kUsage, "bad number of frames: ", recipe.frames,
+                " (--frames); try 5");
+    return recipe;
+  }
+
+  std::string recipe_json(const Recipe& recipe) const override {
+    return nlohmann::ordered_json{{"t2v", "fake"},
+                                  {"model", "fake model"},
+                                  {"prompt", recipe.prompt},
+                                  {"size", core::str(recipe.width, "x", recipe.height)},
+                                  {"steps", recipe.steps},
+                                  {"seed", recipe.seed},
+                                  {"config", "/etc/passwd"}}
+        .dump();
+  }
+
+  ResolvedSettings plan(const Recipe&) const override { return {{"device", "fake"}, {"memory", "1 MiB"}}; }
+
+  Report generate(const Recipe& recipe, const GenerateOutputs& outputs, ProgressListener& progress,
+                  const CancelToken& cancel) override {
+    fail_as_wished();
+    for (int64_t step = 0; step <= recipe.steps; ++step) {
+      progress.on_progress({.stage = Stage::kDenoise, .done = step, .total = recipe.steps, .expert = "high_noise"});
+      if (wish() == "slow") std::this_thread::sleep_for(100ms);
+      T2V_REQUIRE(!cancel.cancelled(), ErrorKind::kCancelled, "interrupted: fake");
+    }
+    if (!outputs.dump_path.empty()) std::ofstream(outputs.dump_path) << "dump";
+    if (!outputs.save_latents_path.empty()) std::ofstream(outputs.save_latents_path) << "latents";
+    if (outputs.sink) write_frames(recipe, outputs);
+    return report_of(recipe);
+  }
+
+  Report decode(const std::string& latents_path, double fps, FrameSink& sink, ProgressListener& progress,
+                const CancelToken&) override {
+    T2V_REQUIRE(std::ifstream(latents_path).good(), ErrorKind::kInput, "cannot read latents: fake");
+    Recipe recipe = resolve({});
+    recipe.fps = fps > 0 ? fps : 16;
+    progress.on_progress({.stage = Stage::kVaeDecode, .done = 0, .total = 5, .expert = ""});
+    write_to(sink, recipe, "");
+    return report_of(recipe);
+  }
+
+  TokenizedPrompt tokenize(const std::string& prompt) const override {
+    return {.text = prompt, .clean = prompt, .ids = {static_cast<int64_t>(prompt.size()), 1}, .truncated = false};
+  }
+  std::string inspect_json() const override { return R"({"layout":"fake"})"; }
+  std::string inspect_text() const override {
+    return core::str("fake model, backend ", options_.backend == Backend::kFused ? "fused" : "reference");
+  }
+  std::vector<std::pair<std::string, ResolvedSettings>> presets() const override {
+    return {{"official", {{"steps", "3"}, {"negative-prompt", "a b"}}}, {"diffusers", {{"steps", "4"}}}};
+  }
+
+ private:
+  static void write_to(FrameSink& sink, const Recipe& recipe, const std::string& json) {
+    const std::vector<uint8_t> frame(static_cast<size_t>(recipe.width * recipe.height * 3));
+    sink.begin({.width = recipe.width, .height = recipe.height, .num_frames = recipe.frames, .fps = recipe.fps,
+                .recipe_json = json});
+    for (int64_t i = 0; i < recipe.frames; ++i) sink.write(frame.data(), 1);
+    sink.finish();
+  }
+
+  void write_frames(const Recipe& recipe, const GenerateOutputs& outputs) const {
+    try {
+      write_to(*outputs.sink, recipe, outputs.embed_recipe ? recipe_json(recipe) : "");
+    } catch (const Error&) {
+      outputs.sink->abort();
+      std::ofstream(outputs.rescue_latents_path) << "latents";
+      throw;
+    }
+  }
+
+  Report report_of(const Recipe& recipe) const {
+    Report report;
+    report.recipe = recipe;
+    report.device = core::str("fake, ", options_.num_threads, " threads");
+    report.model = "fake model";
+    report.stages = {{.stage = Stage::kDenoise, .start_ms = 1, .wall_ms = 2, .bytes_read = 3}};
+    report.steps = {{.index = 0, .expert = "high_noise", .timestep = 999, .wall_ms = 2}};
+    report.first_step_ms = 2;
+    report.total_ms = 3;
+    report.host_peak_bytes = 1 << 20;
+    if (wish() == "warn") report.warnings = {"something\x07 odd"};
+    return report;
+  }
+
+  EngineOptions options_;
+};
+
+}  // namespace
+
+extern "C" __attribute__((visibility("default"))) t2v::Engine* t2v_create_engine(const t2v::EngineOptions& options) {
+  return std::make_unique<FakeEngine>(options).release();
+}

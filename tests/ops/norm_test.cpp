@@ -1,0 +1,136 @@
+// The fused loops of the CPU against their composed twins, and both against fp64.
+#include "ops/norm.h"
+
+#include <ATen/ATen.h>
+
+#include <catch2/catch.hpp>
+
+#include "support/compare.h"
+#include "support/tolerance.h"
+#include "t2v/error.h"
+
+using namespace t2v;
+using testing::mismatch;
+using testing::tolerance_for;
+
+namespace {
+
+constexpr double kEps = 1e-6;
+const int64_t kWidths[] = {1, 3, 16, 31, 96, 1536, 5120};
+
+struct WithBackend {
+  explicit WithBackend(ops::OpBackend backend) { ops::set_backend(backend); }
+  ~WithBackend() { ops::set_backend(ops::OpBackend::kFused); }
+};
+
+template <typename Fn>
+void compare_backends(at::ScalarType type, const Fn& run) {
+  REQUIRE(std::string(ops::op_table(at::DeviceType::CPU).name) == "cpu");
+  const at::Tensor fused = run();
+  const WithBackend reference(ops::OpBackend::kReference);
+  REQUIRE(std::string(ops::op_table(at::DeviceType::CPU).name) == "reference");
+  CHECK(mismatch(fused, run(), tolerance_for(type)) == "");
+}
+
+}  // namespace
+
+TEST_CASE("layer_norm_modulate equals its twin") {
+  at::manual_seed(1);
+  for (const int64_t c : kWidths) {
+    for (const auto in : {at::kFloat, at::kBFloat16}) {
+      for (const auto out : {at::kFloat, at::kBFloat16}) {
+        const at::Tensor x = (at::randn({37, c}) * 3 + 1).to(in);
+        const at::Tensor scale = at::randn({c});
+        const at::Tensor shift = at::randn({c});
+        compare_backends(out, [&] { return ops::layer_norm_modulate(x, scale, shift, kEps, out); });
+        compare_backends(out, [&] { return ops::layer_norm(x, scale, shift, kEps, out); });
+      }
+    }
+  }
+}
+
+TEST_CASE("rms_norm equals its twin, also on strided rows") {
+  at::manual_seed(2);
+  for (const int64_t c : kWidths) {
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor wide = at::randn({19, c + 5}).to(type);
+      const at::Tensor weight = at::randn({c});
+      compare_backends(type, [&] { return ops::rms_norm(wide.narrow(1, 3, c), weight, kEps); });
+    }
+  }
+}
+
+TEST_CASE("rms_norm is no further from fp64 than the twin allows") {
+  at::manual_seed(3);
+  const at::Tensor x = at::randn({64, 1536}).to(at::kBFloat16);
+  const at::Tensor weight = at::randn({1536});
+  const at::Tensor wide = x.to(at::kDouble);
+  const at::Tensor truth =
+      wide * at::rsqrt(wide.square().mean(-1, true) + kEps) * weight.to(at::kDouble);
+  const double fused = testing::max_error(ops::cpu_ops().rms_norm(x, weight, kEps), truth);
+  const double twin = testing::max_error(ops::reference_ops().rms_norm(x, weight, kEps), truth);
+  CHECK(fused <= 2 * twin);
+}
+
+TEST_CASE("qk_norm_rope equals its twin for any head size") {
+  at::manual_seed(4);
+  for (const int64_t d : {6, 32, 40, 128}) {
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const int64_t heads = 3;
+      const auto rope = ops::make_rope_tables(2, 3, 5, d, at::kCPU);
+      const at::Tensor qkv = at::randn({30, 3 * heads * d}).to(type);
+      const at::Tensor nq = at::randn({heads * d});
+      const at::Tensor nk = at::randn({heads * d});
+      for (int part = 0; part < 3; ++part) {
+        compare_backends(type, [&] {
+          const auto out = ops::qk_norm_rope(qkv, nq, nk, rope, heads, kEps);
+          return part == 0 ? out.q : part == 1 ? out.k : out.v;
+        });
+      }
+    }
+  }
+}
+
+TEST_CASE("rope keeps norms and sees only differences of positions") {
+  at::manual_seed(5);
+  const int64_t d = 32;
+  const auto rope = ops::make_rope_tables(4, 4, 4, d, at::kCPU);
+  const at::Tensor ones = at::ones({d});
+  const at::Tensor row = at::randn({1, 3 * d});
+  const auto out = ops::qk_norm_rope(row.repeat({64, 1}), ones, ones, rope, 1, 0);
+  const at::Tensor norms = out.q[0].norm(2, -1);
+  CHECK((norms - norms[0]).abs().max().item<float>() < 1e-4F);
+  // token (f,h,w) = 16f + 4h + w: pairs at the same distance have the same score.
+  const at::Tensor scores = at::matmul(out.q[0], out.k[0].t());
+  CHECK(scores[0][21].item<float>() == Approx(scores[21][42].item<float>()).epsilon(1e-4));
+  CHECK(scores[1][6].item<float>() == Approx(scores[33][38].item<float>()).epsilon(1e-4));
+}
+
+TEST_CASE("gate_residual_ equals its twin, with and without a gate") {
+  at::manual_seed(6);
+  for (const int64_t c : kWidths) {
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor x = at::randn({23, c});
+      const at::Tensor branch = at::randn({23, c}).to(type);
+      for (const at::Tensor& gate : {at::randn({c}), at::Tensor()}) {
+        compare_backends(at::kFloat, [&] {
+          at::Tensor y = x.clone();
+          ops::gate_residual_(y, branch, gate);
+          return y;
+        });
+      }
+    }
+  }
+}
+
+TEST_CASE("wrong shapes and types are refused") {
+  const at::Tensor x = at::randn({4, 8});
+  const at::Tensor v = at::randn({8});
+  CHECK_THROWS_AS(ops::rms_norm(x, at::randn({7}), kEps), Error);
+  CHECK_THROWS_AS(ops::rms_norm(x, v.to(at::kBFloat16), kEps), Error);
+  CHECK_THROWS_AS(ops::rms_norm(x.t(), at::randn({4}), kEps), Error);
+  CHECK_THROWS_AS(ops::layer_norm(x, v, at::randn({9}), kEps, at::kFloat), Error);
+  at::Tensor narrow = x.to(at::kBFloat16);
+  CHECK_THROWS_AS(ops::gate_residual_(narrow, x, v), Error);
+  CHECK_THROWS_AS(ops::op_table(at::DeviceType::CUDA), Error);
+}
