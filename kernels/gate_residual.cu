@@ -1,8 +1,7 @@
 // Gated residual addition: one block per row.
-#include "t2v/kernels/gate_residual.h"
-
 #include "device/launch.cuh"
 #include "device/vec.cuh"
+#include "t2v/kernels/gate_residual.h"
 
 namespace t2v::kernels {
 namespace {
@@ -46,8 +45,7 @@ cudaError_t gate_residual(const GateResidualArgs& args, cudaStream_t stream) noe
       {address_of(args.x), args.x_row_stride, 4},
       {address_of(args.branch), args.branch_row_stride, element_bytes(args.branch_dtype)},
       {address_of(args.gate), args.group_stride, 4}};
-  if (!valid_matrix(operands[0], args.columns) ||
-      !valid_matrix(operands[1], args.columns) ||
+  if (!valid_matrix(operands[0], args.columns) || !valid_matrix(operands[1], args.columns) ||
       !valid_groups(args.rows_per_group, args.group_stride)) {
     return cudaErrorInvalidValue;
   }
@@ -61,8 +59,8 @@ cudaError_t gate_residual(const GateResidualArgs& args, cudaStream_t stream) noe
   const bool vectorised = choose_width(operands, 3, args.columns, kWide, 1) == kWide;
   return with_type(args.branch_dtype, [&](auto type) {
     using Branch = typename decltype(type)::type;
-    const auto kernel =
-        vectorised ? gate_residual_kernel<Branch, WideWalk<float>> : gate_residual_kernel<Branch, ElementWalk>;
+    const auto kernel = vectorised ? gate_residual_kernel<Branch, WideWalk<float>>
+                                   : gate_residual_kernel<Branch, ElementWalk>;
     return launch_rows(kernel, args.rows, args.columns, stream, launched);
   });
 }

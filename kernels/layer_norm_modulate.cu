@@ -1,9 +1,8 @@
 // LayerNorm with modulation or affine weights: one block per row, the row in registers.
-#include "t2v/kernels/layer_norm_modulate.h"
-
 #include "device/launch.cuh"
 #include "device/reduce.cuh"
 #include "device/vec.cuh"
+#include "t2v/kernels/layer_norm_modulate.h"
 
 namespace t2v::kernels {
 namespace {
@@ -75,9 +74,8 @@ cudaError_t layer_norm_modulate(const LayerNormModulateArgs& args, cudaStream_t 
       {address_of(args.out), args.out_row_stride, element_bytes(args.out_dtype)},
       {address_of(args.scale), args.group_stride, 4},
       {address_of(args.shift), args.group_stride, 4}};
-  if (!valid_matrix(operands[0], args.columns) ||
-      !valid_matrix(operands[1], args.columns) || !args.scale || !args.shift ||
-      !valid_groups(args.rows_per_group, args.group_stride)) {
+  if (!valid_matrix(operands[0], args.columns) || !valid_matrix(operands[1], args.columns) ||
+      !args.scale || !args.shift || !valid_groups(args.rows_per_group, args.group_stride)) {
     return cudaErrorInvalidValue;
   }
   for (const RowOperand& operand : operands) {

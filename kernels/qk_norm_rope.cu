@@ -1,9 +1,8 @@
 // RMSNorm and rotary embedding of packed q and k, heads split: three blocks per token (q, k, v).
-#include "t2v/kernels/qk_norm_rope.h"
-
 #include "device/launch.cuh"
 #include "device/reduce.cuh"
 #include "device/vec.cuh"
+#include "t2v/kernels/qk_norm_rope.h"
 #include "t2v/kernels/rope_index.h"
 
 namespace t2v::kernels {
@@ -61,10 +60,9 @@ __global__ void __launch_bounds__(kMaxThreads)
   const int head_size = static_cast<int>(args.head_size);
   const int columns = static_cast<int>(args.num_heads) * head_size;
   const std::int64_t num_tokens = args.frames * args.height * args.width;
-  const typename Walk::template Row<T> x(static_cast<const T*>(args.qkv) +
-                                             token * args.qkv_row_stride +
-                                             std::int64_t{part} * columns,
-                                         columns);
+  const typename Walk::template Row<T> x(
+      static_cast<const T*>(args.qkv) + token * args.qkv_row_stride + std::int64_t{part} * columns,
+      columns);
   T* const out = static_cast<T*>(part == 0 ? args.q : part == 1 ? args.k : args.v);
 
   if (part == 2) {
@@ -162,8 +160,8 @@ cudaError_t qk_norm_rope(const QkNormRopeArgs& args, cudaStream_t stream) noexce
   const bool vectorised = choose_width(operands, 6, args.head_size, wide, kPair) == wide;
   return with_type(args.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    const auto kernel = vectorised ? qk_norm_rope_kernel<T, WideWalk<T>>
-                                   : qk_norm_rope_kernel<T, PairWalk>;
+    const auto kernel =
+        vectorised ? qk_norm_rope_kernel<T, WideWalk<T>> : qk_norm_rope_kernel<T, PairWalk>;
     return launch_rows(kernel, 3 * num_tokens, columns, stream, args);
   });
 }

@@ -1,9 +1,8 @@
 // RMSNorm over rows: one block per row, the row in registers.
-#include "t2v/kernels/rms_norm.h"
-
 #include "device/launch.cuh"
 #include "device/reduce.cuh"
 #include "device/vec.cuh"
+#include "t2v/kernels/rms_norm.h"
 
 namespace t2v::kernels {
 namespace {
@@ -54,8 +53,8 @@ cudaError_t rms_norm(const RmsNormArgs& args, cudaStream_t stream) noexcept {
   const RowOperand operands[] = {{address_of(args.x), args.x_row_stride, bytes},
                                  {address_of(args.out), args.out_row_stride, bytes},
                                  {address_of(args.weight), 0, 4}};
-  if (!valid_matrix(operands[0], args.columns) ||
-      !valid_matrix(operands[1], args.columns) || !args.weight) {
+  if (!valid_matrix(operands[0], args.columns) || !valid_matrix(operands[1], args.columns) ||
+      !args.weight) {
     return cudaErrorInvalidValue;
   }
   for (const RowOperand& operand : operands) {

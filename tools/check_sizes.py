@@ -58,7 +58,10 @@ def function_of(head):
         if depth != 0:
             return None
         rest = head[index + 1:]
-        if TAIL.match(rest) or re.match(r"^[\s\w]*:[^:]", rest):
+        initialisers = re.match(r"^[\s\w]*:[^:]", rest)
+        if initialisers and re.search(r"\w\s*$", rest):
+            return None  # the '{' of one member's initialiser
+        if TAIL.match(rest) or initialisers:
             return name.replace(" ", ""), count_parameters(head[found.end():index])
         return None
     return None
@@ -81,16 +84,15 @@ def functions(text):
             head_start = index + 1
         elif letter == "{":
             head = code[head_start:index]
-            stack.append(entry_for(head, stack, code, index) + [parens])
+            stack.append(entry_for(head, stack, code, index) + [parens, head_start])
             parens = 0
             head_start = index + 1
         elif letter == "}" and stack:
-            kind, name, line, parameters, deepest, parens = stack.pop()
+            kind, name, line, parameters, deepest, parens, before = stack.pop()
             if kind == "function":
                 last = code.count("\n", 0, index) + 1
                 yield name, line, last - line + 1, parameters, deepest
-            if kind != "value":
-                head_start = index + 1
+            head_start = before if kind == "value" else index + 1
 
 
 def entry_for(head, stack, code, index):

@@ -18,9 +18,12 @@ struct Type {
 template <typename Body>
 cudaError_t with_type(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::kFloat32: return body(Type<float>{});
-    case DType::kBFloat16: return body(Type<__nv_bfloat16>{});
-    case DType::kFloat16: return body(Type<__half>{});
+    case DType::kFloat32:
+      return body(Type<float>{});
+    case DType::kBFloat16:
+      return body(Type<__nv_bfloat16>{});
+    case DType::kFloat16:
+      return body(Type<__half>{});
   }
   return cudaErrorInvalidValue;
 }

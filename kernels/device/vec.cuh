@@ -56,14 +56,18 @@ struct Walk {
 
   template <typename T>
   __device__ static Chunk<T, kWidth> load(const T* source) {
-    if constexpr (kNarrow) return load_elements<kWidth>(source);
-    else return load_chunk<kWidth>(source);
+    if constexpr (kNarrow)
+      return load_elements<kWidth>(source);
+    else
+      return load_chunk<kWidth>(source);
   }
 
   template <typename T>
   __device__ static void store(T* target, const Chunk<T, kWidth>& chunk) {
-    if constexpr (kNarrow) store_elements<kWidth>(target, chunk);
-    else store_chunk<kWidth>(target, chunk);
+    if constexpr (kNarrow)
+      store_elements<kWidth>(target, chunk);
+    else
+      store_chunk<kWidth>(target, chunk);
   }
 
   // This thread's chunks of one row.
@@ -80,8 +84,10 @@ struct Walk {
     }
     // Only for items whose column lies inside the row.
     __device__ Chunk<T, kWidth> operator[](int item) const {
-      if constexpr (kNarrow) return load(row_ + column(item));
-      else return held_[item];
+      if constexpr (kNarrow)
+        return load(row_ + column(item));
+      else
+        return held_[item];
     }
 
    private:

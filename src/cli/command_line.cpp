@@ -1,7 +1,8 @@
+// The only file that sees CLI11.
 #include "cli/command_line.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -48,122 +49,151 @@ bool usable(const Flag& flag, const Setting& setting, const Command* command, Pr
   return true;
 }
 
+// All ways to write a name: hyphens and underscores are the same.
+std::vector<std::string> spellings_of(std::string_view name) {
+  std::vector<std::string> spellings{std::string(name)};
+  for (size_t at = name.find('-'); at != std::string_view::npos; at = name.find('-', at + 1)) {
+    const size_t known = spellings.size();
+    for (size_t i = 0; i < known; ++i) {
+      std::string other = spellings[i];
+      other[at] = '_';
+      spellings.push_back(std::move(other));
+    }
+  }
+  return spellings;
+}
+
+// "-p,--prompt": the list of names as CLI11 takes it.
+std::string cli11_names(const Flag& flag) {
+  std::string names = flag.letter ? str("-", flag.letter) : "";
+  for_each_name(str(flag.name, " ", flag.aliases), [&](std::string_view name) {
+    for (const std::string& spelling : spellings_of(name)) {
+      names += str(names.empty() ? "--" : ",--", spelling);
+    }
+  });
+  return names;
+}
+
+// CLI11 splits arguments; what the values mean and every message is ours.
 class Parser {
  public:
-  Parser(const std::vector<std::string>& arguments, Problems& problems)
-      : arguments_(arguments), problems_(problems) {}
-
-  CommandLine parse() {
-    read_command();
-    while (next_ < arguments_.size()) {
-      const std::string& argument = arguments_[next_++];
-      if (flags_ended_ || argument == "-" || argument.empty() || argument[0] != '-') {
-        line_.positionals.push_back(argument);
-      } else if (argument == "--") {
-        flags_ended_ = true;
-      } else if (argument[1] == '-') {
-        read_long(argument);
-      } else {
-        read_letters(argument);
-      }
+  Parser(const Command& command, Problems& problems) : command_(command), problems_(problems) {
+    app_.set_help_flag();
+    app_.allow_extras();
+    for (const Flag& flag : flags()) {
+      CLI::Option* option = flag.arity == Arity::kSwitch ? app_.add_flag(cli11_names(flag))
+                                                         : app_.add_option(cli11_names(flag));
+      if (flag.arity == Arity::kOptionalValue) option->expected(0, 1);
+      option->take_all();
+      options_.emplace_back(&flag, option);
     }
-    return std::move(line_);
+  }
+
+  CommandLine parse(std::vector<std::string> arguments) {
+    CommandLine line{.command = &command_, .settings = {}, .positionals = {}};
+    const std::string last = arguments.empty() ? "" : arguments.back();
+    std::reverse(arguments.begin(), arguments.end());
+    try {
+      app_.parse(std::move(arguments));
+    } catch (const CLI::ParseError&) {  // values are strings: all that can be wrong is a missing one
+      problems_.add(str(last, ": a value is missing (command line); try t2v ", command_.name, " --help"));
+      return line;
+    }
+    for (const auto& [flag, option] : options_) {
+      for (const std::string& value : option->results()) add(*flag, value, line);
+    }
+    add_remaining(app_.remaining(), line);
+    return line;
   }
 
  private:
-  // The command is the first argument; --help and --version may stand alone.
-  void read_command() {
-    if (arguments_.empty() || arguments_[0].starts_with("-")) return;
-    const std::string& name = arguments_[next_++];
-    line_.command = find_command(name);
-    if (line_.command) return;
-    if (name == "help") {
-      line_.help = true;
-      if (next_ < arguments_.size()) line_.command = find_command(arguments_[next_]);
-      next_ = arguments_.size();
-    } else if (is_later_command(name)) {
-      problems_.add(str("t2v ", name, ": this command is not in this version of t2v; try t2v --help"));
-      next_ = arguments_.size();
-    } else {
-      const std::string near = nearest_command(name);
-      problems_.add(str("unknown command: ", quoted(name), " is not known (command line)",
-                        near.empty() ? "; try t2v --help" : str("; did you mean ", near, "?")));
-      next_ = arguments_.size();
-    }
-  }
-
-  void read_long(const std::string& argument) {
-    const size_t equals = argument.find('=');
-    const std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
-    std::optional<std::string> attached;
-    if (equals != std::string::npos) attached = argument.substr(equals + 1);
-    const Flag* flag = find_flag(name);
-    if (!flag) {
-      problems_.add(unknown_flag("--" + name, name, line_.command, kCommandLineWords));
-      skip_value_of_unknown(attached.has_value());
-      return;
-    }
-    add(*flag, attached);
-  }
-
-  // -p TEXT, -pTEXT, -vq: letters of switches may stand together.
-  void read_letters(const std::string& argument) {
-    for (size_t i = 1; i < argument.size(); ++i) {
-      const Flag* flag = find_flag(argument[i]);
-      if (!flag) {
-        problems_.add(unknown_flag(argument, argument.substr(1), line_.command, kCommandLineWords));
-        skip_value_of_unknown(false);
+  void add(const Flag& flag, const std::string& value, CommandLine& line) {
+    Setting setting{.flag = &flag, .value = value, .where = kCommandLineWords};
+    if (flag.arity == Arity::kSwitch) {
+      if (value != "true") {
+        problems_.add(str("--", flag.name, ": takes no value, got ", quoted(value), " (command line)"));
         return;
       }
-      if (flag->arity == Arity::kSwitch) {
-        add(*flag, std::nullopt);
-        continue;
+      setting.value.clear();
+    }
+    if (!usable(flag, setting, &command_, problems_)) return;
+    line.help = line.help || flag.name == "help";
+    line.version = line.version || flag.name == "version";
+    line.settings.push_back(std::move(setting));
+  }
+
+  // Plain arguments and unknown flags, in order.
+  void add_remaining(const std::vector<std::string>& remaining, CommandLine& line) {
+    bool flags_ended = false;
+    for (size_t i = 0; i < remaining.size(); ++i) {
+      const std::string& argument = remaining[i];
+      if (flags_ended || argument.size() < 2 || argument[0] != '-') {
+        line.positionals.push_back(argument);
+      } else if (argument == "--") {
+        flags_ended = true;
+      } else {
+        const size_t equals = std::min(argument.find('='), argument.size());
+        const std::string shown = argument.substr(0, equals);
+        problems_.add(unknown_flag(shown, shown.substr(shown.find_first_not_of('-')), &command_, kCommandLineWords));
+        // What follows is most likely its value: no second problem for one mistake.
+        const bool has_value = i + 1 < remaining.size() && !remaining[i + 1].starts_with("-");
+        if (equals == argument.size() && has_value) ++i;
       }
-      std::optional<std::string> attached;
-      if (i + 1 < argument.size()) attached = argument.substr(argument[i + 1] == '=' ? i + 2 : i + 1);
-      add(*flag, attached);
-      return;
     }
   }
 
-  // What follows an unknown flag is most likely its value: no second problem for one mistake.
-  void skip_value_of_unknown(bool attached) {
-    if (!attached && next_ < arguments_.size() && !arguments_[next_].starts_with("-")) ++next_;
-  }
-
-  void add(const Flag& flag, const std::optional<std::string>& attached) {
-    Setting setting{.flag = &flag, .value = attached.value_or(""), .where = kCommandLineWords};
-    if (flag.arity == Arity::kValue && !attached) {
-      if (next_ >= arguments_.size()) {
-        problems_.add(str("--", flag.name, ": a value is missing (command line)",
-                          flag.commands ? str("; try --", flag.name, " ", flag.value_name) : ""));
-        return;
-      }
-      setting.value = arguments_[next_++];
-    } else if (flag.arity == Arity::kOptionalValue && !attached && next_ < arguments_.size() &&
-               !arguments_[next_].empty() && arguments_[next_][0] != '-') {
-      setting.value = arguments_[next_++];
-    } else if (flag.arity == Arity::kSwitch && attached) {
-      problems_.add(str("--", flag.name, ": takes no value, got ", quoted(*attached), " (command line)"));
-      return;
-    }
-    if (!usable(flag, setting, line_.command, problems_)) return;
-    line_.help = line_.help || flag.name == "help";
-    line_.version = line_.version || flag.name == "version";
-    line_.settings.push_back(std::move(setting));
-  }
-
-  const std::vector<std::string>& arguments_;
+  const Command& command_;
   Problems& problems_;
-  CommandLine line_;
-  size_t next_ = 0;
-  bool flags_ended_ = false;
+  CLI::App app_;
+  std::vector<std::pair<const Flag*, CLI::Option*>> options_;
 };
+
+// CLI11 takes the next argument as the value of "--flag=": make the empty value an argument.
+std::vector<std::string> with_empty_values(const std::vector<std::string>& arguments) {
+  std::vector<std::string> out;
+  for (const std::string& argument : arguments) {
+    const bool empty_value = argument.starts_with("--") && argument.size() > 3 && argument.find('=') == argument.size() - 1;
+    const Flag* flag = empty_value ? find_flag(argument.substr(2, argument.size() - 3)) : nullptr;
+    if (flag && flag->arity == Arity::kValue) {
+      out.push_back(argument.substr(0, argument.size() - 1));
+      out.emplace_back();
+    } else {
+      out.push_back(argument);
+    }
+  }
+  return out;
+}
+
+// The first argument when it is no command of this version.
+CommandLine line_without_command(const std::vector<std::string>& arguments, Problems& problems) {
+  CommandLine line;
+  const std::string name = arguments.empty() ? "" : arguments[0];
+  if (name == "help") {
+    line.help = true;
+    if (arguments.size() > 1) line.command = find_command(arguments[1]);
+  } else if (name == "--help" || name == "-h") {
+    line.help = true;
+  } else if (name == "--version") {
+    line.version = true;
+  } else if (is_later_command(name)) {
+    problems.add(str("t2v ", name, ": this command is not in this version of t2v; try t2v --help"));
+  } else if (!name.empty() && name[0] != '-') {
+    const std::string near = nearest_command(name);
+    problems.add(str("unknown command: ", quoted(name), " is not known (command line)",
+                     near.empty() ? "; try t2v --help" : str("; did you mean ", near, "?")));
+  } else {
+    problems.add("no command: t2v needs to know what to do before any flag (command line); "
+                 "try t2v generate --prompt \"a red circle\" -o out.mp4, or t2v --help");
+  }
+  return line;
+}
 
 }  // namespace
 
 CommandLine parse_command_line(const std::vector<std::string>& arguments, Problems& problems) {
-  return Parser(arguments, problems).parse();
+  const Command* command = arguments.empty() ? nullptr : find_command(arguments[0]);
+  if (!command) return line_without_command(arguments, problems);
+  return Parser(*command, problems).parse(with_empty_values({arguments.begin() + 1, arguments.end()}));
 }
 
 void add_file_setting(const Command& command, const std::string& name, const Setting& given,

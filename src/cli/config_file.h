@@ -1,4 +1,6 @@
-// Reads --config FILE: lines of `flag = value`, a small subset of TOML.
+// Reads --config FILE: lines of `flag = value`, a small subset of TOML. Not CLI11's reader: version
+// 2.1 has no escapes, takes "#" within quotes for a comment, splits bare text at blanks, accepts
+// broken lines in silence and does not know line numbers.
 #pragma once
 
 #include <string>

@@ -153,16 +153,6 @@ constexpr std::array kFlags{
     Flag{"write-manifest", 0, kSwitch, kLater, Group::kMain, "", "", ""},
 };
 
-// Calls use(name) for each name of a list separated by spaces.
-template <typename Use>
-void for_each_name(std::string_view names, const Use& use) {
-  while (!names.empty()) {
-    const size_t end = std::min(names.find(' '), names.size());
-    use(names.substr(0, end));
-    names.remove_prefix(std::min(end + 1, names.size()));
-  }
-}
-
 // Edits (insert, delete, replace, swap of neighbours) between two names.
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::vector<size_t>> rows(a.size() + 1, std::vector<size_t>(b.size() + 1));

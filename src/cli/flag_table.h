@@ -1,6 +1,7 @@
 // Every flag of the program as one table: names, values, commands, help. The contract is cli.md.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <string_view>
@@ -51,6 +52,16 @@ const Flag* find_flag(char letter);
 // The nearest name of the table for "did you mean"; "" when nothing is near.
 std::string nearest_flag(std::string_view name, unsigned command_bits);
 std::string nearest_command(std::string_view name);
+
+// Calls use(name) for each name of a list separated by spaces.
+template <typename Use>
+void for_each_name(std::string_view names, const Use& use) {
+  while (!names.empty()) {
+    const size_t end = std::min(names.find(' '), names.size());
+    if (end > 0) use(names.substr(0, end));
+    names.remove_prefix(std::min(end + 1, names.size()));
+  }
+}
 
 // Long names with hyphens; lower case stays as it is.
 std::string canonical_name(std::string_view name);

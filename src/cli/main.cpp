@@ -19,16 +19,6 @@
 
 namespace t2v::cli {
 
-void require_positionals(const Invocation& invocation, const std::string& name) {
-  const size_t expected = name.empty() ? 0 : 1;
-  const auto& given = invocation.positionals;
-  T2V_REQUIRE(given.size() >= expected, ErrorKind::kUsage, name, ": missing (command line); try t2v ",
-              invocation.command->name, " ", invocation.command->usage);
-  T2V_REQUIRE(given.size() <= expected, ErrorKind::kUsage, "unexpected argument: ", quoted(given[expected]),
-              " belongs to no flag (command line); try quotes around text with spaces, or t2v ",
-              invocation.command->name, " --help");
-}
-
 namespace {
 
 int exit_code(ErrorKind kind) noexcept {
@@ -71,10 +61,7 @@ void run(const Invocation& invocation, Aftermath& aftermath) {
 }
 
 void run_arguments(const std::vector<std::string>& arguments, Aftermath& aftermath) {
-  if (arguments.empty()) {
-    write_stderr(program_help());
-    throw Error(ErrorKind::kUsage, "no command: t2v needs to know what to do (command line); try t2v generate --help");
-  }
+  if (arguments.empty()) write_stderr(program_help());
   const Invocation invocation = read_invocation(arguments);
   if (invocation.help) {
     write_stdout(invocation.command ? command_help(*invocation.command) : program_help());

@@ -213,9 +213,6 @@ Invocation read_invocation(const std::vector<std::string>& arguments) {
   Invocation invocation{.command = line.command, .settings = {}, .positionals = std::move(line.positionals),
                         .help = line.help, .version = line.version, .problems = {}};
   if (line.help || line.version) return invocation;
-  if (!line.command && problems.empty()) {
-    problems.add("t2v: no command was given; try t2v generate --prompt \"a red circle\" -o out.mp4, or t2v --help");
-  }
   if (line.command) {
     add_environment(*line.command, invocation.settings);
     const Flags given(line.settings, problems);

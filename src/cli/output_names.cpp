@@ -94,7 +94,7 @@ std::string rescue_name(const std::string& output, uint64_t seed) {
 void NameRegistry::add(const std::string& path, const std::string& what) {
   if (path.empty() || path == "-") return;
   std::error_code ignored;
-  std::string full = fs::weakly_canonical(path, ignored).string();
+  std::string full = fs::weakly_canonical(fs::absolute(path, ignored), ignored).string();
   if (full.empty()) full = path;
   for (const Entry& entry : entries_) {
     if (entry.path != full) continue;

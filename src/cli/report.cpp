@@ -76,7 +76,7 @@ std::string summary_text(const Report& report, const std::string& output) {
   const Recipe& recipe = report.recipe;
   std::string guidance = number_text(recipe.guidance_scale.high_noise);
   if (recipe.guidance_scale.low_noise != recipe.guidance_scale.high_noise) {
-    guidance += "/" + number_text(recipe.guidance_scale.low_noise);
+    guidance += str("/", number_text(recipe.guidance_scale.low_noise));
   }
   std::string text;
   if (!report.model.empty()) text += str("t2v: ", report.model, " on ", report.device, "\n");

@@ -16,11 +16,11 @@ namespace t2v::media {
 // The suffix of the path decides the format: .mp4 .mov .mkv .webm (video), .gif, .png (a FOLDER of that
 // very name with 00000.png, 00001.png, ...), .y4m and .rgb (raw). "-" is fragmented MP4 on stdout.
 struct SinkOptions {
-  std::string path;              // "-" = standard output
-  std::string codec;             // libavcodec encoder; "" = libx264, for .webm libvpx-vp9
-  std::optional<int> crf;        // constant quality, lower is better; absent = 18 for libx264
-  std::string pix_fmt;           // "" = yuv420p (yuv444p where the codec has no odd-sized 4:2:0)
-  std::string encoder_preset;    // libx264: ultrafast ... veryslow; "" = the codec's own
+  std::string path = "";         // "-" = standard output
+  std::string codec = "";        // libavcodec encoder; "" = libx264, for .webm libvpx-vp9
+  std::optional<int> crf = {};   // constant quality, lower is better; absent = 18 for libx264
+  std::string pix_fmt = "";      // "" = yuv420p (yuv444p where the codec has no odd-sized 4:2:0)
+  std::string encoder_preset = "";  // libx264: ultrafast ... veryslow; "" = the codec's own
   bool metadata = true;          // false: neither recipe nor encoder settings in the file
 };
 

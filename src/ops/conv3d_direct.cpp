@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "core/check.h"
 #include "ops/conv3d_loops.h"
@@ -26,9 +27,9 @@ struct Tile {
 
 // How the output is cut: pieces of equal size, the last ones perhaps smaller.
 struct Tiling {
-  int64_t frames, rows, columns;  // numbers of tiles
-  int64_t frame_step, height, width;
   OutputSize size;
+  int64_t frame_step = 1, height = 0, width = 0;  // of one tile
+  int64_t frames = 0, rows = 0, columns = 0;      // numbers of tiles
 
   [[nodiscard]] int64_t count() const { return frames * rows * columns; }
   [[nodiscard]] Tile at(int64_t index) const {
@@ -42,7 +43,7 @@ struct Tiling {
 };
 
 Tiling cut(const PackedWeights& weights, const OutputSize& size, bool winograd) {
-  Tiling tiling{.frame_step = winograd ? 2 : 1, .size = size};
+  Tiling tiling{.size = size, .frame_step = winograd ? 2 : 1};
   tiling.frames = size.frames / tiling.frame_step;
   tiling.width = divide_up(size.width, divide_up(size.width, kMaxTileWidth));
   tiling.columns = divide_up(size.width, tiling.width);
@@ -221,11 +222,14 @@ void run(const PackedWeights& weights, const VideoView& in, const VideoView& out
   const int64_t parts = winograd ? kWinogradParts * (tiling.height + weights.kernel_height - 1) *
                                        (tiling.width + weights.kernel_width - 1) * weights.in_channels * job.element
                                  : 0;
-  at::parallel_for(0, tiling.count(), 1, [&](int64_t begin, int64_t end) {
+  // Threads take tiles as they come: cores are seldom equally free.
+  std::atomic<int64_t> next{0};
+  const int64_t workers = std::min<int64_t>(at::get_num_threads(), tiling.count());
+  at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
     const at::Tensor memory = at::empty({sums * 4 + parts}, at::kByte);
     auto* const first = static_cast<float*>(memory.data_ptr());
     const WinogradScratch scratch{.parts = reinterpret_cast<char*>(first + sums), .sums = first};
-    for (int64_t i = begin; i < end; ++i) {
+    for (int64_t i = next++; i < tiling.count(); i = next++) {
       if (winograd) {
         run_winograd_tile(job, tiling.at(i), scratch);
       } else {

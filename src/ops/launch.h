@@ -14,10 +14,14 @@ namespace t2v::ops {
 // Throws Error{kInternal} for a type that no kernel has.
 inline kernels::DType kernel_dtype(at::ScalarType type) {
   switch (type) {
-    case at::kFloat: return kernels::DType::kFloat32;
-    case at::kBFloat16: return kernels::DType::kBFloat16;
-    case at::kHalf: return kernels::DType::kFloat16;
-    default: break;
+    case at::kFloat:
+      return kernels::DType::kFloat32;
+    case at::kBFloat16:
+      return kernels::DType::kBFloat16;
+    case at::kHalf:
+      return kernels::DType::kFloat16;
+    default:
+      break;
   }
   throw Error(ErrorKind::kInternal, core::str("no CUDA kernel for elements of type ", type));
 }
@@ -45,11 +49,11 @@ class Launch {
     if (status == cudaSuccess) return;
     cudaGetLastError();  // a refused launch must not look like a failure of the next one
     const bool memory = status == cudaErrorMemoryAllocation;
-    throw Error(memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
-                core::str(op_, ": CUDA kernel failed: ", cudaGetErrorString(status), " (",
-                          cudaGetErrorName(status), ", device ",
-                          static_cast<int>(stream_.device_index()),
-                          "); try --device cpu, or T2V_BACKEND=reference"));
+    throw Error(
+        memory ? ErrorKind::kOutOfMemory : ErrorKind::kDevice,
+        core::str(op_, ": CUDA kernel failed: ", cudaGetErrorString(status), " (",
+                  cudaGetErrorName(status), ", device ", static_cast<int>(stream_.device_index()),
+                  "); try --device cpu, or T2V_BACKEND=reference"));
   }
 
  private:

@@ -14,7 +14,8 @@
 namespace t2v::weights {
 namespace {
 
-// Linux moves at most 0x7ffff000 bytes per call; a smaller limit keeps cancellation and counters lively.
+// Linux moves at most 0x7ffff000 bytes per call; a smaller limit keeps cancellation and counters
+// lively.
 constexpr size_t kMaxBytesPerCall = size_t{64} << 20;
 
 [[noreturn]] void fail(ErrorKind kind, const char* what, int error, const std::string& path) {
@@ -30,8 +31,8 @@ const char* describe(mode_t mode) noexcept {
 }
 
 void require_regular(mode_t mode, ErrorKind kind, const std::string& path) {
-  T2V_REQUIRE(S_ISREG(mode), kind, "cannot read file: it is ", describe(mode), ", expected a regular file (", path,
-              ")");
+  T2V_REQUIRE(S_ISREG(mode), kind, "cannot read file: it is ", describe(mode),
+              ", expected a regular file (", path, ")");
 }
 
 }  // namespace
@@ -41,8 +42,9 @@ ByteSource::~ByteSource() = default;
 void ByteSource::read(int64_t offset, std::span<std::byte> out) const {
   T2V_FAULT("weights.read");
   const auto count = static_cast<int64_t>(out.size());
-  T2V_REQUIRE(offset >= 0 && offset <= size() && count <= size() - offset, error_kind_, "cannot read bytes ", offset,
-              " to ", offset + count, ": the file has ", size(), " (", name_, ")");
+  T2V_REQUIRE(offset >= 0 && offset <= size() && count <= size() - offset, error_kind_,
+              "cannot read bytes ", offset, " to ", offset + count, ": the file has ", size(), " (",
+              name_, ")");
   if (out.empty()) return;
   read_range(offset, out);
   bytes_read_.fetch_add(count, std::memory_order_relaxed);
@@ -85,8 +87,8 @@ void LocalFile::read_range(int64_t offset, std::span<std::byte> out) const {
 
 std::string read_whole_file(const std::string& path, int64_t max_bytes, ErrorKind error_kind) {
   const LocalFile file(path, error_kind);
-  T2V_REQUIRE(file.size() <= max_bytes, error_kind, "file too large: it has ", file.size(), " bytes, at most ",
-              max_bytes, " expected (", path, ")");
+  T2V_REQUIRE(file.size() <= max_bytes, error_kind, "file too large: it has ", file.size(),
+              " bytes, at most ", max_bytes, " expected (", path, ")");
   std::string content(static_cast<size_t>(file.size()), '\0');
   file.read(0, std::as_writable_bytes(std::span(content)));
   return content;

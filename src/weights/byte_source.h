@@ -24,8 +24,8 @@ class ByteSource {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   // What a broken content means to the user: kModel for checkpoints, kInput for saved latents.
   [[nodiscard]] ErrorKind error_kind() const noexcept { return error_kind_; }
-  // Fills all of `out` from `offset`. Throws Error{error_kind()} naming the source when the range is
-  // not there or cannot be read.
+  // Fills all of `out` from `offset`. Throws Error{error_kind()} naming the source when the range
+  // is not there or cannot be read.
   void read(int64_t offset, std::span<std::byte> out) const;
   // Bytes that read() has delivered so far.
   [[nodiscard]] int64_t bytes_read() const noexcept {
@@ -33,7 +33,8 @@ class ByteSource {
   }
 
  protected:
-  ByteSource(std::string name, ErrorKind error_kind) : name_(std::move(name)), error_kind_(error_kind) {}
+  ByteSource(std::string name, ErrorKind error_kind)
+      : name_(std::move(name)), error_kind_(error_kind) {}
   // The range is inside [0, size()). Fills all of `out` or throws.
   virtual void read_range(int64_t offset, std::span<std::byte> out) const = 0;
 

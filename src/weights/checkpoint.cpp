@@ -28,7 +28,8 @@ std::string shown(std::string_view name) { return core::escape_control(name, 200
 
 }  // namespace
 
-Checkpoint::Checkpoint(std::string path, ErrorKind error_kind) : path_(std::move(path)), error_kind_(error_kind) {}
+Checkpoint::Checkpoint(std::string path, ErrorKind error_kind)
+    : path_(std::move(path)), error_kind_(error_kind) {}
 
 Checkpoint Checkpoint::open(const std::string& path, ErrorKind error_kind) {
   Checkpoint checkpoint(path, error_kind);
@@ -62,24 +63,26 @@ SafetensorsHeader Checkpoint::add_file(const std::string& path) {
 void Checkpoint::open_sharded(const std::string& folder, const std::string& index_path) {
   const JsonFile index = JsonFile::read(index_path, kMaxIndexBytes, error_kind_);
   const std::map<std::string, std::string> weight_map = index.get_string_map("weight_map");
-  T2V_REQUIRE(!weight_map.empty(), error_kind_, "broken index: 'weight_map' is empty (", index_path, ")");
+  T2V_REQUIRE(!weight_map.empty(), error_kind_, "broken index: 'weight_map' is empty (", index_path,
+              ")");
   std::set<std::string> shards;
   for (const auto& [tensor, shard] : weight_map) {
-    T2V_REQUIRE(is_base_name(shard), error_kind_, "broken index: tensor '", shown(tensor), "' is said to be in '",
-                shown(shard), "', expected the plain name of a file in the same folder (", index_path, ")");
+    T2V_REQUIRE(is_base_name(shard), error_kind_, "broken index: tensor '", shown(tensor),
+                "' is said to be in '", shown(shard),
+                "', expected the plain name of a file in the same folder (", index_path, ")");
     shards.insert(shard);
   }
   for (const std::string& shard : shards) {
     const std::string path = (std::filesystem::path(folder) / shard).string();
     std::error_code error;
-    T2V_REQUIRE(std::filesystem::exists(path, error) || error, error_kind_, "missing shard: '", shown(shard),
-                "' is named by the index (", index_path, ")");
+    T2V_REQUIRE(std::filesystem::exists(path, error) || error, error_kind_, "missing shard: '",
+                shown(shard), "' is named by the index (", index_path, ")");
     SafetensorsHeader header = add_file(path);
     metadata_.merge(header.metadata);
     for (TensorEntry& tensor : header.tensors) {
       const auto place = weight_map.find(tensor.name);
-      T2V_REQUIRE(place != weight_map.end(), error_kind_, "broken shard: tensor '", shown(tensor.name),
-                  "' is not in the index '", index_path, "' (", path, ")");
+      T2V_REQUIRE(place != weight_map.end(), error_kind_, "broken shard: tensor '",
+                  shown(tensor.name), "' is not in the index '", index_path, "' (", path, ")");
       T2V_REQUIRE(place->second == shard, error_kind_, "broken shard: tensor '", shown(tensor.name),
                   "' belongs into '", shown(place->second), "' by the index (", path, ")");
       tensors_.push_back(std::move(tensor));
@@ -87,16 +90,18 @@ void Checkpoint::open_sharded(const std::string& folder, const std::string& inde
   }
   std::sort(tensors_.begin(), tensors_.end(), by_name);
   for (const auto& [tensor, shard] : weight_map) {
-    T2V_REQUIRE(contains(tensor), error_kind_, "broken shard: tensor '", shown(tensor), "' is not there, the index '",
-                index_path, "' says it is (", (std::filesystem::path(folder) / shard).string(), ")");
+    T2V_REQUIRE(contains(tensor), error_kind_, "broken shard: tensor '", shown(tensor),
+                "' is not there, the index '", index_path, "' says it is (",
+                (std::filesystem::path(folder) / shard).string(), ")");
   }
 }
 
 bool Checkpoint::contains(std::string_view name) const noexcept { return find(name) != nullptr; }
 
 const TensorEntry* Checkpoint::find(std::string_view name) const noexcept {
-  const auto place = std::lower_bound(tensors_.begin(), tensors_.end(), name,
-                                      [](const TensorEntry& entry, std::string_view key) { return entry.name < key; });
+  const auto place = std::lower_bound(
+      tensors_.begin(), tensors_.end(), name,
+      [](const TensorEntry& entry, std::string_view key) { return entry.name < key; });
   return place != tensors_.end() && place->name == name ? &*place : nullptr;
 }
 
@@ -115,8 +120,8 @@ at::Tensor Checkpoint::load(std::string_view name) const {
 
 at::Tensor Checkpoint::load_rows(std::string_view name, std::span<const int64_t> rows) const {
   const TensorEntry& tensor = entry(name);
-  T2V_REQUIRE(!tensor.shape.empty(), error_kind_, "tensor '", shown(name), "' is a scalar, expected a table (",
-              file_of(tensor), ")");
+  T2V_REQUIRE(!tensor.shape.empty(), error_kind_, "tensor '", shown(name),
+              "' is a scalar, expected a table (", file_of(tensor), ")");
   std::vector<int64_t> shape = tensor.shape;
   const int64_t num_rows = shape[0];
   shape[0] = static_cast<int64_t>(rows.size());
@@ -124,11 +129,13 @@ at::Tensor Checkpoint::load_rows(std::string_view name, std::span<const int64_t>
   const int64_t row_bytes = num_rows == 0 ? 0 : tensor.bytes / num_rows;
   std::span<std::byte> rest = bytes_of(loaded);
   for (const int64_t row : rows) {
-    T2V_REQUIRE(row >= 0 && row < num_rows, error_kind_, "tensor '", shown(name), "' has ", num_rows,
-                " rows, row ", row, " was asked for; do tokenizer and text encoder belong together? (",
-                file_of(tensor), ")");
+    T2V_REQUIRE(row >= 0 && row < num_rows, error_kind_, "tensor '", shown(name), "' has ",
+                num_rows, " rows, row ", row,
+                " was asked for; do tokenizer and text encoder belong together? (", file_of(tensor),
+                ")");
     const auto count = static_cast<size_t>(row_bytes);
-    files_[static_cast<size_t>(tensor.file_index)]->read(tensor.offset + row * row_bytes, rest.first(count));
+    files_[static_cast<size_t>(tensor.file_index)]->read(tensor.offset + row * row_bytes,
+                                                         rest.first(count));
     rest = rest.subspan(count);
   }
   return loaded;
@@ -137,8 +144,9 @@ at::Tensor Checkpoint::load_rows(std::string_view name, std::span<const int64_t>
 void Checkpoint::load_into(std::string_view name, at::Tensor& destination) const {
   const TensorEntry& tensor = entry(name);
   T2V_ASSERT(destination.is_contiguous());
-  T2V_REQUIRE(destination.sizes() == c10::IntArrayRef(tensor.shape), error_kind_, "tensor '", shown(name), "' is ",
-              c10::IntArrayRef(tensor.shape), ", expected ", destination.sizes(), " (", file_of(tensor), ")");
+  T2V_REQUIRE(destination.sizes() == c10::IntArrayRef(tensor.shape), error_kind_, "tensor '",
+              shown(name), "' is ", c10::IntArrayRef(tensor.shape), ", expected ",
+              destination.sizes(), " (", file_of(tensor), ")");
   const ByteSource& source = *files_[static_cast<size_t>(tensor.file_index)];
   if (destination.scalar_type() == tensor.dtype && destination.is_cpu()) {
     source.read(tensor.offset, bytes_of(destination));
@@ -148,7 +156,8 @@ void Checkpoint::load_into(std::string_view name, at::Tensor& destination) const
   const int64_t step = kConversionBytes / element_bytes;
   const at::Tensor flat = destination.view({-1});
   const int64_t total = flat.numel();
-  const at::Tensor buffer = at::empty({std::min(step, total)}, at::TensorOptions().dtype(tensor.dtype));
+  const at::Tensor buffer =
+      at::empty({std::min(step, total)}, at::TensorOptions().dtype(tensor.dtype));
   for (int64_t start = 0; start < total; start += step) {
     const int64_t count = std::min(step, total - start);
     const at::Tensor part = buffer.narrow(0, 0, count);

@@ -36,7 +36,9 @@ class Checkpoint {
   [[nodiscard]] const TensorEntry& entry(std::string_view name) const;
   // All tensors, sorted by name.
   [[nodiscard]] const std::vector<TensorEntry>& tensors() const noexcept { return tensors_; }
-  [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept { return metadata_; }
+  [[nodiscard]] const std::map<std::string, std::string>& metadata() const noexcept {
+    return metadata_;
+  }
 
   // The tensor as stored, on the CPU, contiguous.
   [[nodiscard]] at::Tensor load(std::string_view name) const;
@@ -47,12 +49,14 @@ class Checkpoint {
   void load_into(std::string_view name, at::Tensor& destination) const;
 
   [[nodiscard]] int64_t bytes_total() const noexcept;  // of all tensors
-  [[nodiscard]] int64_t bytes_read() const noexcept;   // by this checkpoint so far, headers included
+  [[nodiscard]] int64_t bytes_read() const noexcept;  // by this checkpoint so far, headers included
   [[nodiscard]] ErrorKind error_kind() const noexcept { return error_kind_; }
   // The path that was opened, and the path of the file that holds a tensor.
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] const std::string& file_of(const TensorEntry& entry) const noexcept;
-  [[nodiscard]] const std::vector<std::shared_ptr<const ByteSource>>& files() const noexcept { return files_; }
+  [[nodiscard]] const std::vector<std::shared_ptr<const ByteSource>>& files() const noexcept {
+    return files_;
+  }
 
  private:
   Checkpoint(std::string path, ErrorKind error_kind);

@@ -37,16 +37,18 @@ std::vector<std::string> list_names(const std::string& folder, ErrorKind kind) {
   return names;
 }
 
-std::vector<std::string> ending_with(const std::vector<std::string>& names, const std::string& suffix) {
+std::vector<std::string> ending_with(const std::vector<std::string>& names,
+                                     const std::string& suffix) {
   std::vector<std::string> found;
   std::copy_if(names.begin(), names.end(), std::back_inserter(found),
                [&](const std::string& name) { return name.ends_with(suffix); });
   return found;
 }
 
-std::string only_one(const std::vector<std::string>& names, const std::string& folder, ErrorKind kind) {
-  T2V_REQUIRE(names.size() == 1, kind, "several checkpoints in one folder: '", names[0], "', '", names[1],
-              "' (", folder, "); keep one of them");
+std::string only_one(const std::vector<std::string>& names, const std::string& folder,
+                     ErrorKind kind) {
+  T2V_REQUIRE(names.size() == 1, kind, "several checkpoints in one folder: '", names[0], "', '",
+              names[1], "' (", folder, "); keep one of them");
   return (fs::path(folder) / names[0]).string();
 }
 
@@ -62,17 +64,20 @@ CheckpointFile find_checkpoint_file(const std::string& folder, ErrorKind kind) {
   const std::vector<std::string> indices = ending_with(names, ".safetensors.index.json");
   if (!indices.empty()) return {only_one(indices, folder, kind), true};
   std::vector<std::string> files = ending_with(names, ".safetensors");
-  const auto shard = std::find_if(files.begin(), files.end(),
-                                  [](const std::string& name) { return name.find("-of-") != std::string::npos; });
+  const auto shard = std::find_if(files.begin(), files.end(), [](const std::string& name) {
+    return name.find("-of-") != std::string::npos;
+  });
   T2V_REQUIRE(shard == files.end(), kind, "missing index: '", *shard,
-              "' is one of several shards, but there is no *.safetensors.index.json (", folder, ")");
+              "' is one of several shards, but there is no *.safetensors.index.json (", folder,
+              ")");
   if (!files.empty()) return {only_one(files, folder, kind), false};
   for (const char* suffix : {".gguf", ".bin", ".pth", ".pt"}) {
     const std::vector<std::string> others = ending_with(names, suffix);
     T2V_REQUIRE(others.empty(), kind, "no safetensors file: '", others[0],
                 "' is of a kind that this version does not read (", folder, ")");
   }
-  throw Error(kind, core::str("no weights: expected '", kKnown[1].name, "' or '", kKnown[2].name, "' (", folder, ")"));
+  throw Error(kind, core::str("no weights: expected '", kKnown[1].name, "' or '", kKnown[2].name,
+                              "' (", folder, ")"));
 }
 
 bool is_base_name(const std::string& name) noexcept {

@@ -38,11 +38,13 @@ class TreeBuilder final : public nlohmann::json_sax<json> {
   bool end_object() override { return close(); }
   bool end_array() override { return close(); }
   bool key(string_t& value) override {
-    if (stack_.back()->contains(value)) return fail("duplicate key '" + core::escape_control(value, 100) + "'");
+    if (stack_.back()->contains(value))
+      return fail("duplicate key '" + core::escape_control(value, 100) + "'");
     key_ = std::move(value);
     return true;
   }
-  bool parse_error(std::size_t position, const std::string& /*last_token*/, const json::exception& /*error*/) override {
+  bool parse_error(std::size_t position, const std::string& /*last_token*/,
+                   const json::exception& /*error*/) override {
     return fail(core::str("not valid JSON at byte ", position));
   }
 
@@ -82,7 +84,8 @@ class TreeBuilder final : public nlohmann::json_sax<json> {
   }
 
   json& root_;
-  std::vector<json*> stack_;  // a container is complete before its siblings move, so these stay valid
+  std::vector<json*>
+      stack_;  // a container is complete before its siblings move, so these stay valid
   std::string key_;
   std::string reason_;
 };
@@ -118,8 +121,12 @@ std::string integer_range(int64_t min, int64_t max) {
 
 }  // namespace
 
-JsonFile::JsonFile(std::shared_ptr<const Tree> tree, std::string name, std::string prefix, ErrorKind error_kind)
-    : tree_(std::move(tree)), name_(std::move(name)), prefix_(std::move(prefix)), error_kind_(error_kind) {}
+JsonFile::JsonFile(std::shared_ptr<const Tree> tree, std::string name, std::string prefix,
+                   ErrorKind error_kind)
+    : tree_(std::move(tree)),
+      name_(std::move(name)),
+      prefix_(std::move(prefix)),
+      error_kind_(error_kind) {}
 
 JsonFile JsonFile::read(const std::string& path, int64_t max_bytes, ErrorKind error_kind) {
   return parse(read_whole_file(path, max_bytes, error_kind), path, error_kind);
@@ -128,13 +135,14 @@ JsonFile JsonFile::read(const std::string& path, int64_t max_bytes, ErrorKind er
 JsonFile JsonFile::parse(std::string_view text, const std::string& name, ErrorKind error_kind) {
   T2V_REQUIRE(!text.empty(), error_kind, "broken JSON file: it is empty (", name, ")");
   // The parser takes NUL for the end of its input: what follows would go unseen.
-  T2V_REQUIRE(text.find('\0') == std::string_view::npos, error_kind, "broken JSON file: it holds a NUL byte (", name, ")");
+  T2V_REQUIRE(text.find('\0') == std::string_view::npos, error_kind,
+              "broken JSON file: it holds a NUL byte (", name, ")");
   auto tree = std::make_shared<Tree>();
   TreeBuilder builder(tree->value);
   const bool parsed = json::sax_parse(text.begin(), text.end(), &builder);
   T2V_REQUIRE(parsed, error_kind, "broken JSON file: ", builder.reason(), " (", name, ")");
-  T2V_REQUIRE(tree->value.is_object(), error_kind, "broken JSON file: it is ", shown_value(tree->value),
-              ", expected an object (", name, ")");
+  T2V_REQUIRE(tree->value.is_object(), error_kind, "broken JSON file: it is ",
+              shown_value(tree->value), ", expected an object (", name, ")");
   return JsonFile(std::move(tree), name, "", error_kind);
 }
 
@@ -152,8 +160,9 @@ std::string JsonFile::shown(const std::string& key) const {
 }
 
 void JsonFile::refuse(const std::string& key, const std::string& expected) const {
-  throw Error(error_kind_, core::str("unusable value: '", prefix_, core::escape_control(key, 100), "' is ", shown(key),
-                                     ", expected ", expected, " (", name_, ")"));
+  throw Error(error_kind_,
+              core::str("unusable value: '", prefix_, core::escape_control(key, 100), "' is ",
+                        shown(key), ", expected ", expected, " (", name_, ")"));
 }
 
 int64_t JsonFile::get_int(const std::string& key, int64_t min, int64_t max) const {
@@ -203,7 +212,8 @@ std::optional<std::string> JsonFile::find_string(const std::string& key) const {
   return has_value(key) ? std::optional(get_string(key)) : std::nullopt;
 }
 
-std::vector<int64_t> JsonFile::get_int_list(const std::string& key, int64_t min, int64_t max) const {
+std::vector<int64_t> JsonFile::get_int_list(const std::string& key, int64_t min,
+                                            int64_t max) const {
   std::vector<int64_t> list;
   const auto found = tree_->value.find(key);
   if (found == tree_->value.end() || !found->is_array()) refuse(key, "a list of integers");
@@ -215,17 +225,20 @@ std::vector<int64_t> JsonFile::get_int_list(const std::string& key, int64_t min,
   return list;
 }
 
-std::optional<std::vector<int64_t>> JsonFile::find_int_list(const std::string& key, int64_t min, int64_t max) const {
+std::optional<std::vector<int64_t>> JsonFile::find_int_list(const std::string& key, int64_t min,
+                                                            int64_t max) const {
   return has_value(key) ? std::optional(get_int_list(key, min, max)) : std::nullopt;
 }
 
-std::vector<double> JsonFile::get_double_list(const std::string& key, double min, double max) const {
+std::vector<double> JsonFile::get_double_list(const std::string& key, double min,
+                                              double max) const {
   std::vector<double> list;
   const auto found = tree_->value.find(key);
   if (found == tree_->value.end() || !found->is_array()) refuse(key, "a list of numbers");
   for (const json& element : *found) {
     const auto number = as_double(element, min, max);
-    if (!number) refuse(key, core::str("a list where each element is a number from ", min, " to ", max));
+    if (!number)
+      refuse(key, core::str("a list where each element is a number from ", min, " to ", max));
     list.push_back(*number);
   }
   return list;
@@ -246,7 +259,8 @@ std::vector<std::string> JsonFile::get_string_list(const std::string& key) const
   std::vector<std::string> list;
   const auto found = tree_->value.find(key);
   if (found == tree_->value.end() || !found->is_array()) refuse(key, "a list of strings");
-  for (const json& element : *found) list.push_back(element.is_string() ? element.get<std::string>() : "");
+  for (const json& element : *found)
+    list.push_back(element.is_string() ? element.get<std::string>() : "");
   return list;
 }
 
@@ -256,8 +270,8 @@ std::map<std::string, std::string> JsonFile::get_string_map(const std::string& k
   if (found == tree_->value.end() || !found->is_object()) refuse(key, "an object of strings");
   for (const auto& item : found->items()) {
     T2V_REQUIRE(item.value().is_string(), error_kind_, "unusable value: '", prefix_, key, ".",
-                core::escape_control(item.key(), 100), "' is ", shown_value(item.value()), ", expected a string (",
-                name_, ")");
+                core::escape_control(item.key(), 100), "' is ", shown_value(item.value()),
+                ", expected a string (", name_, ")");
     map.emplace_hint(map.end(), item.key(), item.value().get<std::string>());
   }
   return map;

@@ -19,7 +19,8 @@ class JsonFile {
  public:
   static constexpr int64_t kMaxBytes = 16 * 1024 * 1024;
 
-  // Refuses files over max_bytes, nesting over 64, duplicate keys, anything but an object at the top.
+  // Refuses files over max_bytes, nesting over 64, duplicate keys, anything but an object at the
+  // top.
   static JsonFile read(const std::string& path, int64_t max_bytes = kMaxBytes,
                        ErrorKind error_kind = ErrorKind::kModel);
   // The same for text already at hand; name is for messages.
@@ -34,19 +35,23 @@ class JsonFile {
 
   // min <= value <= max; 2.0 is not an integer.
   [[nodiscard]] int64_t get_int(const std::string& key, int64_t min, int64_t max) const;
-  [[nodiscard]] std::optional<int64_t> find_int(const std::string& key, int64_t min, int64_t max) const;
+  [[nodiscard]] std::optional<int64_t> find_int(const std::string& key, int64_t min,
+                                                int64_t max) const;
   // Integers are numbers too.
   [[nodiscard]] double get_double(const std::string& key, double min, double max) const;
-  [[nodiscard]] std::optional<double> find_double(const std::string& key, double min, double max) const;
+  [[nodiscard]] std::optional<double> find_double(const std::string& key, double min,
+                                                  double max) const;
   [[nodiscard]] bool get_bool(const std::string& key) const;
   [[nodiscard]] std::optional<bool> find_bool(const std::string& key) const;
   [[nodiscard]] std::string get_string(const std::string& key) const;
   [[nodiscard]] std::optional<std::string> find_string(const std::string& key) const;
 
-  [[nodiscard]] std::vector<int64_t> get_int_list(const std::string& key, int64_t min, int64_t max) const;
-  [[nodiscard]] std::optional<std::vector<int64_t>> find_int_list(const std::string& key, int64_t min,
-                                                                  int64_t max) const;
-  [[nodiscard]] std::vector<double> get_double_list(const std::string& key, double min, double max) const;
+  [[nodiscard]] std::vector<int64_t> get_int_list(const std::string& key, int64_t min,
+                                                  int64_t max) const;
+  [[nodiscard]] std::optional<std::vector<int64_t>> find_int_list(const std::string& key,
+                                                                  int64_t min, int64_t max) const;
+  [[nodiscard]] std::vector<double> get_double_list(const std::string& key, double min,
+                                                    double max) const;
   [[nodiscard]] std::vector<bool> get_bool_list(const std::string& key) const;
   // Elements that are not strings (null) become "".
   [[nodiscard]] std::vector<std::string> get_string_list(const std::string& key) const;
@@ -65,7 +70,8 @@ class JsonFile {
 
  private:
   struct Tree;
-  JsonFile(std::shared_ptr<const Tree> tree, std::string name, std::string prefix, ErrorKind error_kind);
+  JsonFile(std::shared_ptr<const Tree> tree, std::string name, std::string prefix,
+           ErrorKind error_kind);
 
   std::shared_ptr<const Tree> tree_;
   std::string name_;

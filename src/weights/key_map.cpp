@@ -81,9 +81,12 @@ struct Style {
 
 std::optional<Style> style_of(ModelPart part) {
   switch (part) {
-    case ModelPart::kTransformer: return Style{"blocks.", "blocks.", kTransformerTop, kTransformerBlock};
-    case ModelPart::kTextEncoder: return Style{"encoder.block.", "blocks.", kTextEncoderTop, kTextEncoderBlock};
-    case ModelPart::kVae: return std::nullopt;
+    case ModelPart::kTransformer:
+      return Style{"blocks.", "blocks.", kTransformerTop, kTransformerBlock};
+    case ModelPart::kTextEncoder:
+      return Style{"encoder.block.", "blocks.", kTextEncoderTop, kTextEncoderBlock};
+    case ModelPart::kVae:
+      return std::nullopt;
   }
   return std::nullopt;
 }
@@ -91,7 +94,8 @@ std::optional<Style> style_of(ModelPart part) {
 enum class Direction { kToCanonical, kToFramework };
 
 // Replaces the pair whose source side starts `name` at a component boundary.
-std::optional<std::string> replace_start(std::string_view name, std::span<const NamePair> pairs, Direction direction) {
+std::optional<std::string> replace_start(std::string_view name, std::span<const NamePair> pairs,
+                                         Direction direction) {
   for (const NamePair& pair : pairs) {
     const bool forward = direction == Direction::kToCanonical;
     const std::string_view from = forward ? pair.framework : pair.canonical;
@@ -116,22 +120,24 @@ std::string translate(ModelPart part, std::string_view name, Direction direction
         std::all_of(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(dot),
                     [](char c) { return c >= '0' && c <= '9'; })) {
       const auto inner = replace_start(rest.substr(dot + 1), style->block, direction);
-      return inner ? std::string(to).append(rest.substr(0, dot + 1)).append(*inner) : std::string(name);
+      return inner ? std::string(to).append(rest.substr(0, dot + 1)).append(*inner)
+                   : std::string(name);
     }
   }
   return replace_start(name, style->top, direction).value_or(std::string(name));
 }
 
 // Wrappers of training frameworks; they stand anywhere in a name.
-constexpr std::array<std::string_view, 3> kInfixes{"_fsdp_wrapped_module.", "_checkpoint_wrapped_module.",
-                                                   "_orig_mod."};
+constexpr std::array<std::string_view, 3> kInfixes{"_fsdp_wrapped_module.",
+                                                   "_checkpoint_wrapped_module.", "_orig_mod."};
 // Longest first, so that the whole of a nested prefix goes at once.
-constexpr std::array<std::string_view, 5> kPrefixes{"model.diffusion_model.", "diffusion_model.", "module.", "model.",
-                                                    "net."};
+constexpr std::array<std::string_view, 5> kPrefixes{"model.diffusion_model.", "diffusion_model.",
+                                                    "module.", "model.", "net."};
 
 void remove_infixes(std::string& name) {
   for (const std::string_view infix : kInfixes) {
-    for (size_t at = name.find(infix); at != std::string::npos; at = name.find(infix, at)) name.erase(at, infix.size());
+    for (size_t at = name.find(infix); at != std::string::npos; at = name.find(infix, at))
+      name.erase(at, infix.size());
   }
 }
 
@@ -152,8 +158,9 @@ std::vector<std::string> strip_prefixes(const std::vector<std::string>& names) {
   while (changed) {
     changed = false;
     for (const std::string_view prefix : kPrefixes) {
-      const auto carried = std::count_if(stripped.begin(), stripped.end(),
-                                         [&](const std::string& name) { return name.starts_with(prefix); });
+      const auto carried =
+          std::count_if(stripped.begin(), stripped.end(),
+                        [&](const std::string& name) { return name.starts_with(prefix); });
       if (2 * static_cast<size_t>(carried) <= stripped.size()) continue;
       for (std::string& name : stripped) {
         if (name.starts_with(prefix)) name.erase(0, prefix.size());

@@ -9,8 +9,8 @@ namespace t2v::weights {
 
 enum class ModelPart { kTransformer, kTextEncoder, kVae };
 
-// Canonical name of one tensor; canonical and unknown names come back unchanged. The VAE's canonical
-// names are those of diffusers.
+// Canonical name of one tensor; canonical and unknown names come back unchanged. The VAE's
+// canonical names are those of diffusers.
 std::string canonical_name(ModelPart part, std::string_view name);
 
 // Framework-style name of a canonical one; unknown names come back unchanged.

@@ -39,33 +39,42 @@ constexpr std::array<DtypeName, 12> kDtypes{{
 }};
 
 [[noreturn]] void refuse(const ByteSource& source, const std::string& why) {
-  throw Error(source.error_kind(), core::str("broken safetensors file: ", why, " (", source.name(), ")"));
+  throw Error(source.error_kind(),
+              core::str("broken safetensors file: ", why, " (", source.name(), ")"));
 }
 
-std::string named(std::string_view name) { return core::str("tensor '", core::escape_control(name, 200), "'"); }
+std::string named(std::string_view name) {
+  return core::str("tensor '", core::escape_control(name, 200), "'");
+}
 
 // Files that often stand where a safetensors file should; the words are for the message.
 const char* other_format(std::string_view start) noexcept {
   if (start.starts_with("GGUF")) return "a GGUF file, which this version does not read";
-  if (start.starts_with("PK\x03\x04")) return "a torch archive (.pt, .pth), which this version does not read";
-  if (start.starts_with("version ")) return "a Git LFS pointer, not the weights; try `git lfs pull`";
-  if (start.starts_with("<!DOCTY") || start.starts_with("<html")) return "a web page; try to download it again";
+  if (start.starts_with("PK\x03\x04"))
+    return "a torch archive (.pt, .pth), which this version does not read";
+  if (start.starts_with("version "))
+    return "a Git LFS pointer, not the weights; try `git lfs pull`";
+  if (start.starts_with("<!DOCTY") || start.starts_with("<html"))
+    return "a web page; try to download it again";
   return nullptr;
 }
 
 int64_t header_length(const ByteSource& source) {
   std::array<std::byte, kLengthBytes> raw{};
   if (source.size() == 0) refuse(source, "the file is empty");
-  if (source.size() < kLengthBytes) refuse(source, core::str("it has only ", source.size(), " bytes"));
+  if (source.size() < kLengthBytes)
+    refuse(source, core::str("it has only ", source.size(), " bytes"));
   source.read(0, raw);
   const std::string_view start(reinterpret_cast<const char*>(raw.data()), raw.size());
   if (const char* format = other_format(start)) {
-    throw Error(source.error_kind(), core::str("not a safetensors file: it is ", format, " (", source.name(), ")"));
+    throw Error(source.error_kind(),
+                core::str("not a safetensors file: it is ", format, " (", source.name(), ")"));
   }
   uint64_t length = 0;  // little endian
   for (size_t i = raw.size(); i-- > 0;) length = length << 8 | std::to_integer<uint64_t>(raw[i]);
   if (length > static_cast<uint64_t>(kMaxHeaderBytes)) {
-    refuse(source, core::str("its header claims ", length, " bytes, at most ", kMaxHeaderBytes, " are allowed"));
+    refuse(source, core::str("its header claims ", length, " bytes, at most ", kMaxHeaderBytes,
+                             " are allowed"));
   }
   const auto result = static_cast<int64_t>(length);
   if (result > source.size() - kLengthBytes) {
@@ -77,7 +86,8 @@ int64_t header_length(const ByteSource& source) {
 
 // Elements x element size, or -1 when that does not fit 63 bits.
 int64_t bytes_of(const TensorEntry& tensor) noexcept {
-  const bool has_zero = std::find(tensor.shape.begin(), tensor.shape.end(), 0) != tensor.shape.end();
+  const bool has_zero =
+      std::find(tensor.shape.begin(), tensor.shape.end(), 0) != tensor.shape.end();
   // Zeros aside: a shape that overflows is refused wherever its zero stands.
   auto nonzero = static_cast<int64_t>(c10::elementSize(tensor.dtype));
   for (const int64_t extent : tensor.shape) {
@@ -87,19 +97,21 @@ int64_t bytes_of(const TensorEntry& tensor) noexcept {
 }
 
 // Ranges agree with shapes, and all together cover the data exactly once.
-void check_ranges(const ByteSource& source, const std::vector<TensorEntry>& tensors, int64_t data_start) {
+void check_ranges(const ByteSource& source, const std::vector<TensorEntry>& tensors,
+                  int64_t data_start) {
   for (const TensorEntry& tensor : tensors) {
     const int64_t expected = bytes_of(tensor);
     if (expected < 0) refuse(source, named(tensor.name) + " has a shape that overflows");
     if (expected != tensor.bytes) {
-      refuse(source, core::str(named(tensor.name), " has ", tensor.bytes, " bytes, its shape and dtype need ",
-                               expected));
+      refuse(source, core::str(named(tensor.name), " has ", tensor.bytes,
+                               " bytes, its shape and dtype need ", expected));
     }
   }
   std::vector<uint32_t> order(tensors.size());
   std::iota(order.begin(), order.end(), 0U);
   std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-    return std::pair(tensors[a].offset, tensors[a].bytes) < std::pair(tensors[b].offset, tensors[b].bytes);
+    return std::pair(tensors[a].offset, tensors[a].bytes) <
+           std::pair(tensors[b].offset, tensors[b].bytes);
   });
   int64_t next = data_start;
   for (const uint32_t index : order) {
@@ -110,12 +122,13 @@ void check_ranges(const ByteSource& source, const std::vector<TensorEntry>& tens
     }
     next = tensor.offset + tensor.bytes;
     if (next > source.size()) {
-      refuse(source, core::str(named(tensor.name), " ends at byte ", next, ", the file has ", source.size(),
-                               "; was it cut short?"));
+      refuse(source, core::str(named(tensor.name), " ends at byte ", next, ", the file has ",
+                               source.size(), "; was it cut short?"));
     }
   }
   if (next != source.size()) {
-    refuse(source, core::str(source.size() - next, " bytes after the last tensor belong to no tensor"));
+    refuse(source,
+           core::str(source.size() - next, " bytes after the last tensor belong to no tensor"));
   }
 }
 
@@ -137,8 +150,9 @@ SafetensorsHeader read_safetensors_header(const ByteSource& source) {
   }
   std::sort(header.tensors.begin(), header.tensors.end(),
             [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
-  const auto twice = std::adjacent_find(header.tensors.begin(), header.tensors.end(),
-                                        [](const TensorEntry& a, const TensorEntry& b) { return a.name == b.name; });
+  const auto twice = std::adjacent_find(
+      header.tensors.begin(), header.tensors.end(),
+      [](const TensorEntry& a, const TensorEntry& b) { return a.name == b.name; });
   if (twice != header.tensors.end()) refuse(source, named(twice->name) + " is there twice");
   check_ranges(source, header.tensors, kLengthBytes + length);
   return header;

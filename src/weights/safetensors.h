@@ -14,17 +14,17 @@ namespace t2v::weights {
 
 // Where one tensor lies and what it is.
 struct TensorEntry {
-  std::string name;                                  // as in the file
+  std::string name;  // as in the file
   c10::ScalarType dtype = c10::ScalarType::Undefined;
-  std::vector<int64_t> shape;                        // row-major, may hold zeros
-  int32_t file_index = 0;                            // which file of the checkpoint
-  int64_t offset = 0;                                // from the start of the file
-  int64_t bytes = 0;                                 // elements x element size
+  std::vector<int64_t> shape;  // row-major, may hold zeros
+  int32_t file_index = 0;      // which file of the checkpoint
+  int64_t offset = 0;          // from the start of the file
+  int64_t bytes = 0;           // elements x element size
 };
 
 struct SafetensorsHeader {
-  std::vector<TensorEntry> tensors;                  // sorted by name, no duplicates
-  std::map<std::string, std::string> metadata;       // "__metadata__"
+  std::vector<TensorEntry> tensors;             // sorted by name, no duplicates
+  std::map<std::string, std::string> metadata;  // "__metadata__"
 };
 
 // Reads and validates the header: at most 100,000,000 bytes, an object of known dtypes whose byte

@@ -30,7 +30,8 @@ bool SafetensorsSax::unexpected(const std::string& what) {
   const std::string shown = core::escape_control(what, 80);
   if (place_ == Place::kOutside) return fail("is not an object");
   if (place_ == Place::kMetadata) return fail("has metadata that is not a string: " + shown);
-  return fail(core::str("has ", shown, " in the entry of tensor '", core::escape_control(top_key_, 200), "'"));
+  return fail(core::str("has ", shown, " in the entry of tensor '",
+                        core::escape_control(top_key_, 200), "'"));
 }
 
 bool SafetensorsSax::number_unsigned(number_unsigned_t value) {
@@ -45,7 +46,9 @@ bool SafetensorsSax::number_unsigned(number_unsigned_t value) {
   return unexpected(std::to_string(value));
 }
 
-bool SafetensorsSax::number_float(number_float_t /*value*/, const string_t& text) { return unexpected(text); }
+bool SafetensorsSax::number_float(number_float_t /*value*/, const string_t& text) {
+  return unexpected(text);
+}
 
 bool SafetensorsSax::string(string_t& value) {
   if (place_ == Place::kMetadata) {
@@ -89,13 +92,18 @@ bool SafetensorsSax::key(string_t& value) {
   top_key_ = std::move(value);
   if (top_key_.empty()) return fail("has a tensor without a name");
   if (!has_control_bytes(top_key_)) return true;
-  return fail(core::str("has control bytes in the name of tensor '", core::escape_control(top_key_, 200), "'"));
+  return fail(core::str("has control bytes in the name of tensor '",
+                        core::escape_control(top_key_, 200), "'"));
 }
 
 bool SafetensorsSax::tensor_key(const std::string& name) {
-  field_ = name == "dtype" ? Field::kDtype : name == "shape" ? Field::kShape
-           : name == "data_offsets" ? Field::kOffsets : Field::kNone;
-  bool* seen = field_ == Field::kDtype ? &has_dtype_ : field_ == Field::kShape ? &has_shape_ : &has_offsets_;
+  field_ = name == "dtype"          ? Field::kDtype
+           : name == "shape"        ? Field::kShape
+           : name == "data_offsets" ? Field::kOffsets
+                                    : Field::kNone;
+  bool* seen = field_ == Field::kDtype   ? &has_dtype_
+               : field_ == Field::kShape ? &has_shape_
+                                         : &has_offsets_;
   if (field_ == Field::kNone || *seen) {
     return fail(core::str("has ", field_ == Field::kNone ? "unknown" : "duplicate", " key '",
                           core::escape_control(name, 80), "' in the entry of tensor '",
@@ -106,10 +114,14 @@ bool SafetensorsSax::tensor_key(const std::string& name) {
 }
 
 bool SafetensorsSax::finish_tensor() {
-  const char* missing = !has_dtype_ ? "dtype" : !has_shape_ ? "shape" : !has_offsets_ ? "data_offsets" : nullptr;
+  const char* missing = !has_dtype_     ? "dtype"
+                        : !has_shape_   ? "shape"
+                        : !has_offsets_ ? "data_offsets"
+                                        : nullptr;
   const std::string shown = core::escape_control(top_key_, 200);
   if (missing != nullptr) return fail(core::str("has no ", missing, " for tensor '", shown, "'"));
-  if (tensor_.dtype == c10::ScalarType::Undefined) return fail(core::str("has no dtype for tensor '", shown, "'"));
+  if (tensor_.dtype == c10::ScalarType::Undefined)
+    return fail(core::str("has no dtype for tensor '", shown, "'"));
   const int64_t limit = std::numeric_limits<int64_t>::max() - data_start_;
   if (num_offsets_ != 2 || offsets_[0] > offsets_[1] || offsets_[1] > limit) {
     return fail(core::str("has impossible data_offsets for tensor '", shown, "'"));

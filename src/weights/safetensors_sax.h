@@ -15,7 +15,8 @@ namespace t2v::weights {
 class SafetensorsSax final : public nlohmann::json_sax<nlohmann::json> {
  public:
   // data_start: of the tensor data, from the start of the file.
-  SafetensorsSax(SafetensorsHeader& header, int64_t data_start) : header_(header), data_start_(data_start) {}
+  SafetensorsSax(SafetensorsHeader& header, int64_t data_start)
+      : header_(header), data_start_(data_start) {}
   [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
 
   bool null() override { return unexpected("null"); }

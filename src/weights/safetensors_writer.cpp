@@ -32,7 +32,8 @@ std::string header_text(const std::vector<const NamedTensor*>& order,
     T2V_ASSERT(dtype != nullptr);
     T2V_ASSERT(!header.contains(named->name));
     const int64_t end = offset + static_cast<int64_t>(named->tensor.nbytes());
-    header[named->name] = {{"dtype", dtype}, {"shape", named->tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
+    header[named->name] = {
+        {"dtype", dtype}, {"shape", named->tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
     offset = end;
   }
   // Invalid UTF-8 in a metadata value is replaced: the file must stay readable.

@@ -10,7 +10,9 @@
 namespace t2v::weights {
 namespace {
 
-std::string base_name(const std::string& path) { return std::filesystem::path(path).filename().string(); }
+std::string base_name(const std::string& path) {
+  return std::filesystem::path(path).filename().string();
+}
 
 int64_t elements_of(const TensorEntry& entry) noexcept {
   return entry.bytes / static_cast<int64_t>(c10::elementSize(entry.dtype));

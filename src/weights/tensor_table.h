@@ -20,13 +20,13 @@ struct TensorRow {
 };
 
 struct ComponentTable {
-  std::string component;           // "text_encoder", "transformer", "transformer_2", "vae"
-  std::string path;                // folder
-  std::vector<std::string> files;  // base names
-  std::vector<TensorRow> tensors;  // sorted by name in the file
-  int64_t num_parameters = 0;      // elements of all tensors
-  int64_t bytes = 0;               // of all tensors
-  std::vector<std::string> dtypes; // that occur, sorted
+  std::string component;            // "text_encoder", "transformer", "transformer_2", "vae"
+  std::string path;                 // folder
+  std::vector<std::string> files;   // base names
+  std::vector<TensorRow> tensors;   // sorted by name in the file
+  int64_t num_parameters = 0;       // elements of all tensors
+  int64_t bytes = 0;                // of all tensors
+  std::vector<std::string> dtypes;  // that occur, sorted
 };
 
 // One table per component with weights. Throws Error{kModel}.

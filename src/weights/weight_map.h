@@ -47,8 +47,8 @@ class WeightMap {
   // n of the names `<prefix>0.`, `<prefix>1.`, ... that exist without a gap ("blocks.").
   [[nodiscard]] int64_t count_blocks(std::string_view prefix) const;
 
-  // One tensor on the CPU, contiguous, converted to dtype. Small ones (norms, biases, modulation) are
-  // checked to be finite. Throws Error{kModel}; quantised sources are refused by name.
+  // One tensor on the CPU, contiguous, converted to dtype. Small ones (norms, biases, modulation)
+  // are checked to be finite. Throws Error{kModel}; quantised sources are refused by name.
   [[nodiscard]] at::Tensor take(std::string_view name, c10::ScalarType dtype) const;
   // As take, for rows of a table (embeddings): reads only those rows.
   [[nodiscard]] at::Tensor take_rows(std::string_view name, std::span<const int64_t> rows,
@@ -68,6 +68,8 @@ class WeightMap {
     const TensorEntry* entry;
   };
   [[nodiscard]] const TensorEntry* find(std::string_view name) const noexcept;
+  // The file when there is one, else the folder.
+  [[nodiscard]] const std::string& where() const noexcept;
   [[nodiscard]] std::string name_in_file(std::string_view canonical) const;
   [[nodiscard]] const TensorEntry& convertible(std::string_view name) const;
   void require_finite(const TensorEntry& entry, const at::Tensor& tensor) const;

@@ -73,8 +73,21 @@ BAD_VALUES = {
     },
 }
 
-REQUIRED = ["model_index.json", "transformer/config.json", "transformer_2/config.json", "text_encoder/config.json",
-            "vae/config.json", "scheduler/scheduler_config.json"]
+# Values whose contradiction shows in another key or file: what the line names then.
+NAMED_ELSEWHERE = {
+    ("text_encoder/config.json", "d_model", "64"): ("text_dim", "d_model"),
+    ("vae/config.json", "z_dim", "48"): ("vae/config.json", "z_dim"),
+    ("vae/config.json", "dim_mult", "[1, 2]"): ("vae/config.json", "dim_mult"),
+}
+
+REQUIRED = [
+    "model_index.json",
+    "transformer/config.json",
+    "transformer_2/config.json",
+    "text_encoder/config.json",
+    "vae/config.json",
+    "scheduler/scheduler_config.json",
+]
 OPTIONAL = ["t2v.json", "tokenizer/tokenizer_config.json"]
 
 
@@ -98,7 +111,8 @@ def _value_cases() -> list[Case]:
         for key, values in keys.items():
             for value in values:
                 shown = "missing" if value is MISSING else json.dumps(value)[:24]
-                cases.append(Case(f"{file}: {key} = {shown}", _set(file, key, value), (file, f"'{key}'")))
+                mentions = NAMED_ELSEWHERE.get((file, key, shown), (file, f"'{key}'"))
+                cases.append(Case(f"{file}: {key} = {shown}", _set(file, key, value), mentions))
     return cases
 
 

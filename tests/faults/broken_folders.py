@@ -4,6 +4,7 @@ import os
 
 from model_copy import TEXT_ENCODER, TRANSFORMER, VAE, Case, ModelCopy
 
+GENERATE = ("generate",)  # `inspect` of what is no folder looks for a video
 COMPONENTS = ["transformer", "transformer_2", "text_encoder", "vae", "tokenizer", "scheduler"]
 
 
@@ -29,17 +30,30 @@ def _layout_cases() -> list[Case]:
     found = [
         Case("model: empty folder", _only(), ("empty",)),
         Case("model: no index", lambda model: model.remove("model_index.json"), ("model_index.json",)),
-        Case("model: a file", _replace_root(lambda path: path.write_bytes(b"hello")), ("case",)),
-        Case("model: an empty file", _replace_root(lambda path: path.write_bytes(b"")), ("case",)),
-        Case("model: absent", _replace_root(lambda path: None), ("no such model", "case")),
-        Case("model: a pipe", _replace_root(os.mkfifo), ("case",)),
-        Case("model: a link to itself", _replace_root(lambda path: path.symlink_to(path.name)), ("case",)),
-        Case("model: /dev/zero", _replace_root(lambda path: path.symlink_to("/dev/zero")), ("case",)),
-        Case("model: a GGUF file", _replace_root(lambda path: path.write_bytes(b"GGUF\3" + b"\0" * 60)), ("GGUF",)),
-        Case("model: a torch archive", _replace_root(lambda path: path.write_bytes(b"PK\3\4" + b"\0" * 60)), ("torch",)),
+        Case("model: a file", _replace_root(lambda path: path.write_bytes(b"hello")), ("case",), GENERATE),
+        Case("model: an empty file", _replace_root(lambda path: path.write_bytes(b"")), ("case",), GENERATE),
+        Case("model: absent", _replace_root(lambda path: None), ("no such model", "case"), GENERATE),
+        Case("model: a pipe", _replace_root(os.mkfifo), ("case",), GENERATE),
+        Case("model: a link to itself", _replace_root(lambda path: path.symlink_to(path.name)), ("case",), GENERATE),
+        Case("model: /dev/zero", _replace_root(lambda path: path.symlink_to("/dev/zero")), ("case",), GENERATE),
+        Case(
+            "model: a GGUF file",
+            _replace_root(lambda path: path.write_bytes(b"GGUF\3" + b"\0" * 60)),
+            ("GGUF",),
+            GENERATE,
+        ),
+        Case(
+            "model: a torch archive",
+            _replace_root(lambda path: path.write_bytes(b"PK\3\4" + b"\0" * 60)),
+            ("torch",),
+            GENERATE,
+        ),
         Case("model: GGUF folder", _only(("wan.gguf", b"GGUF")), ("GGUF",)),
-        Case("model: Wan's own layout", _only(("Wan2.1_VAE.pth", b"PK\3\4"), ("high_noise_model/config.json", b"{}")),
-             ("original Wan layout",)),
+        Case(
+            "model: Wan's own layout",
+            _only(("Wan2.1_VAE.pth", b"PK\3\4"), ("high_noise_model/config.json", b"{}")),
+            ("original Wan layout",),
+        ),
         Case("model: a ComfyUI folder", _only(("diffusion_models/wan.safetensors", b"x")), ("ComfyUI",)),
         Case("model: one component", lambda model: _as_component(model), ("component",)),
     ]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the handcrafted broken models, one folder each, beside an index of what is wrong with them.
 
-    broken_models.py --base models/shapes --out DIR [--list]
+broken_models.py --base models/shapes --out DIR [--list]
 """
 
 import argparse
@@ -13,10 +13,6 @@ import broken_configs
 import broken_folders
 import broken_weights
 from model_copy import TEXT_ENCODER, Case, ModelCopy
-
-
-def broken_cases() -> list[Case]:
-    return broken_configs.cases() + broken_folders.cases() + broken_weights.cases()
 
 
 def whole_cases() -> list[Case]:
@@ -31,6 +27,18 @@ def whole_cases() -> list[Case]:
     ]
 
 
+FAMILIES = {
+    "whole": whole_cases,
+    "configs": broken_configs.cases,
+    "folders": broken_folders.cases,
+    "weights": broken_weights.cases,
+}
+
+
+def cases_of(families: list[str]) -> list[Case]:
+    return [case for family in families for case in FAMILIES[family]()]
+
+
 def folder_name(number: int, case: Case) -> str:
     return f"case{number:03d}-" + re.sub(r"[^A-Za-z0-9]+", "-", case.name).strip("-")[:60]
 
@@ -41,7 +49,7 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, help="a new folder")
     parser.add_argument("--list", action="store_true", help="print the names of the cases only")
     arguments = parser.parse_args()
-    cases = broken_cases()
+    cases = cases_of(["configs", "folders", "weights"])
     for number, case in enumerate(cases):
         print(folder_name(number, case), "|", case.name, "|", ", ".join(case.mentions))
         if not arguments.list:

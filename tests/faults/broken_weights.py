@@ -31,11 +31,15 @@ def _length_cases() -> list[Case]:
         Case("weights: 7 bytes", _bytes(b"\0" * 7), (W,)),
         Case("weights: 8 zero bytes", _bytes(b"\0" * 8), (W,)),
         Case("weights: text", _bytes(b"hello, world\n" * 100), (W,)),
-        Case("weights: a Git LFS pointer", _bytes(b"version https://git-lfs.github.com/spec/v1\n"), (W, "git lfs pull")),
+        Case(
+            "weights: a Git LFS pointer", _bytes(b"version https://git-lfs.github.com/spec/v1\n"), (W, "git lfs pull")
+        ),
         Case("weights: a GGUF file", _bytes(b"GGUF\3" + b"\0" * 100), (W, "GGUF")),
         Case("weights: a torch archive", _bytes(b"PK\3\4" + b"\0" * 100), (W, "torch")),
-        *[Case(f"weights: header length {length}", _raw("{}", b"", length), (W,))
-          for length in (0, 1, 3, 100_000_001, 2**31, 2**63, 2**64 - 1)],
+        *[
+            Case(f"weights: header length {length}", _raw("{}", b"", length), (W,))
+            for length in (0, 1, 3, 100_000_001, 2**31, 2**63, 2**64 - 1)
+        ],
         Case("weights: no data", lambda model: model.write(W, whole(model)[:20000]), (W,)),
         Case("weights: last byte cut", lambda model: model.write(W, whole(model)[:-1]), (W,)),
         Case("weights: cut in half", lambda model: model.write(W, whole(model)[: len(whole(model)) // 2]), (W,)),
@@ -60,7 +64,9 @@ def _grammar_cases() -> list[Case]:
         Case("header: tensor is null", _raw('{"a": null}'), (W, "'a'")),
         Case("header: tensor is empty", _raw('{"a": {}}'), (W, "'a'")),
         Case("header: duplicate tensor", _raw(f'{{"a": {tensor}, "a": {tensor}}}', b"1234"), (W, "'a'")),
-        Case("header: duplicate key", _raw('{"a": ' + tensor[:-1] + ', "dtype": "F32"}}', b"1234"), (W, "'a'", "dtype")),
+        Case(
+            "header: duplicate key", _raw('{"a": ' + tensor[:-1] + ', "dtype": "F32"}}', b"1234"), (W, "'a'", "dtype")
+        ),
         Case("header: control bytes in a name", _raw(f'{{"a\\u001b[31m": {tensor}}}', b"1234"), (W, "\\x1b")),
         Case("header: raw control byte in a name", _raw(f'{{"a\x07": {tensor}}}', b"1234"), (W,)),
         Case("header: empty name", _raw(f'{{"": {tensor}}}', b"1234"), (W,)),
@@ -81,13 +87,41 @@ def _range_cases() -> list[Case]:
     found = []
     bad_fields = {
         "dtype": ["F31", "", "f32", None, 4, ["F32"]],
-        "shape": [[], [-1], [128.0], ["128"], [2**63], [2**64], [2**62, 4], [2**62, 4, 0], [127], 128, None, [[128]], [1] * 40],
-        "data_offsets": [[0], [], [4, 0], [-4, 4], ["0", "4"], [0.0, 4.0], [2**63, 2**63 + 4], [0, 2**64], None, "0,4",
-                         [0, 4, 8], [0, 0]],
+        "shape": [
+            [],
+            [-1],
+            [128.0],
+            ["128"],
+            [2**63],
+            [2**64],
+            [2**62, 4],
+            [2**62, 4, 0],
+            [127],
+            128,
+            None,
+            [[128]],
+            [1] * 40,
+        ],
+        "data_offsets": [
+            [0],
+            [],
+            [4, 0],
+            [-4, 4],
+            ["0", "4"],
+            [0.0, 4.0],
+            [2**63, 2**63 + 4],
+            [0, 2**64],
+            None,
+            "0,4",
+            [0, 4, 8],
+            [0, 0],
+        ],
     }
     for field, values in bad_fields.items():
         for value in values:
-            found.append(Case(f"entry: {field} = {json.dumps(value)[:40]}", _entry(NORM, **{field: value}), (W, f"'{NORM}'")))
+            found.append(
+                Case(f"entry: {field} = {json.dumps(value)[:40]}", _entry(NORM, **{field: value}), (W, f"'{NORM}'"))
+            )
 
     def overlap(header: dict) -> None:
         header[NORM]["data_offsets"] = header[GRID]["data_offsets"][:1] * 2
@@ -146,12 +180,18 @@ def _fit_cases() -> list[Case]:
         Case("tensors: under two names", lambda model: model.rebuild_tensors(TRANSFORMER, both), (block,)),
         Case("tensors: another component's", all_gone, ("transformer", "do not fit")),
         Case("tensors: the VAE is a transformer", swapped, ("vae", "do not fit")),
-        Case("tensors: NaN in a norm of the transformer", _not_a_number(TRANSFORMER, norm), (TRANSFORMER, f"'{norm}'"),
-             ("generate",)),
+        Case(
+            "tensors: NaN in a norm of the transformer",
+            _not_a_number(TRANSFORMER, norm),
+            (TRANSFORMER, f"'{norm}'"),
+            ("generate",),
+        ),
         Case("tensors: NaN in a norm of the text encoder", _not_a_number(W, NORM), (W, f"'{NORM}'"), ("generate",)),
-        Case("tensors: fewer blocks in one expert",
-             lambda model: model.rebuild_tensors("transformer_2/diffusion_pytorch_model.safetensors", _without_block_0),
-             ("low_noise", "do not fit")),
+        Case(
+            "tensors: fewer blocks in one expert",
+            lambda model: model.rebuild_tensors("transformer_2/diffusion_pytorch_model.safetensors", _without_block_0),
+            ("low_noise", "do not fit"),
+        ),
     ]
 
 
@@ -179,8 +219,22 @@ def _everything_in(shard) -> dict:
 def _shard_cases() -> list[Case]:
     index = W + ".index.json"
     found = []
-    for shard in ("../model.safetensors", "/etc/passwd", "sub/x.safetensors", "..", ".", "", "a\0b", "a\nb", "a\\b", "x" * 300,
-                  7, None, ["x"], {}):
+    for shard in (
+        "../model.safetensors",
+        "/etc/passwd",
+        "sub/x.safetensors",
+        "..",
+        ".",
+        "",
+        "a\0b",
+        "a\nb",
+        "a\\b",
+        "x" * 300,
+        7,
+        None,
+        ["x"],
+        {},
+    ):
         found.append(Case(f"index: shard {json.dumps(shard)[:30]}", _everything_in(shard), (index,)))
 
     def put(place, make):
@@ -203,12 +257,27 @@ def _shard_cases() -> list[Case]:
         Case("index: shard is a pipe", put(1, lambda model, shard: model.pipe(shard)), (shard_2,)),
         Case("index: shard is a folder", put(1, lambda model, shard: model.make_folder(shard)), (shard_2,)),
         Case("index: shard links to itself", put(1, lambda model, shard: model.link(shard, shard_2)), (shard_2,)),
-        Case("index: shard links to /dev/zero", put(1, lambda model, shard: model.link(shard, "/dev/zero")), (shard_2,)),
+        Case(
+            "index: shard links to /dev/zero", put(1, lambda model, shard: model.link(shard, "/dev/zero")), (shard_2,)
+        ),
         Case("index: shard is empty", put(1, lambda model, shard: model.write(shard, b"")), (shard_2,)),
         Case("index: shard is cut", put(1, truncate), (shard_2,)),
-        Case("index: tensor not in its shard", change(lambda tensors: tensors.update(ghost=shard_2)), (shard_2, "'ghost'")),
-        Case("index: tensor in the other shard", change(lambda tensors: tensors.update({NORM: shard_2.replace("2-", "1-", 1)})
-             if tensors[NORM] == shard_2 else tensors.update({NORM: shard_2})), (f"'{NORM}'",)),
+        Case(
+            "index: tensor not in its shard",
+            change(lambda tensors: tensors.update(ghost=shard_2)),
+            (shard_2, "'ghost'"),
+        ),
+        Case(
+            "index: tensor in the other shard",
+            change(
+                lambda tensors: (
+                    tensors.update({NORM: shard_2.replace("2-", "1-", 1)})
+                    if tensors[NORM] == shard_2
+                    else tensors.update({NORM: shard_2})
+                )
+            ),
+            (f"'{NORM}'",),
+        ),
         Case("index: tensor not listed", change(lambda tensors: tensors.pop(NORM)), (f"'{NORM}'",)),
         Case("index: no weight_map", content({"metadata": {}}), (index, "'weight_map'")),
         Case("index: weight_map is empty", content({"weight_map": {}}), (index, "weight_map")),
@@ -217,7 +286,9 @@ def _shard_cases() -> list[Case]:
         Case("index: not JSON", content(b"shard 1, shard 2"), (index,)),
         Case("index: a bomb", content(b'{"weight_map": ' + b"[" * 100_000), (index,)),
         Case("index: duplicate tensor", content(b'{"weight_map": {"a": "x", "a": "y"}}'), (index, "'a'")),
-        Case("index: lost", _with_index(lambda model, shards, weight_map: model.remove(index)), ("text_encoder", "index")),
+        Case(
+            "index: lost", _with_index(lambda model, shards, weight_map: model.remove(index)), ("text_encoder", "index")
+        ),
     ]
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs t2v on every broken model: exit 3, one line that names what is wrong, nothing left behind.
 
-    test_broken_models.py --bin build/t2v [--base models/shapes] [--filter REGEX] [--commands inspect,generate] [--inspect-every N]
-                          [--jobs N] [--verbose]
+test_broken_models.py --bin build/t2v [--base models/shapes] [--family NAME] [--filter REGEX]
+                      [--commands inspect,generate] [--inspect-every N] [--jobs N] [--verbose]
 """
 
 import argparse
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 
-from broken_models import broken_cases, folder_name, whole_cases
+from broken_models import FAMILIES, cases_of, folder_name
 from model_copy import Case, ModelCopy
 
 TIMEOUT_SECONDS = 120
@@ -29,8 +29,28 @@ PEAK_BYTES = 1 << 30  # of memory really used, while a broken model is refused
 def command_line(program: pathlib.Path, command: str, model: pathlib.Path, output: pathlib.Path) -> list[str]:
     if command == "inspect":
         return [str(program), "inspect", str(model)]
-    return [str(program), "generate", "-m", str(model), "-p", "a small red circle", "-s", "32x32", "-f", "5", "--steps", "1",
-            "--device", "cpu", "--seed", "1", "--progress", "none", "-o", str(output / "x.gif")]
+    return [
+        str(program),
+        "generate",
+        "-m",
+        str(model),
+        "-p",
+        "a small red circle",
+        "-s",
+        "32x32",
+        "-f",
+        "5",
+        "--steps",
+        "1",
+        "--device",
+        "cpu",
+        "--seed",
+        "1",
+        "--progress",
+        "none",
+        "-o",
+        str(output / "x.gif"),
+    ]
 
 
 def run(arguments: list[str]) -> tuple[int, str, int]:
@@ -41,8 +61,9 @@ def run(arguments: list[str]) -> tuple[int, str, int]:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
-                                   preexec_fn=limit)
+        process = subprocess.Popen(
+            arguments, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, preexec_fn=limit
+        )
         timer = threading.Timer(TIMEOUT_SECONDS, process.kill)
         timer.start()
         _, status, usage = os.wait4(process.pid, 0)
@@ -112,20 +133,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--base", type=pathlib.Path, default=repository / "models/shapes")
+    parser.add_argument("--family", action="append", choices=FAMILIES, help="repeatable (all)")
     parser.add_argument("--filter", default="", help="only cases whose name matches")
     parser.add_argument("--commands", default="generate,inspect", help="which commands to run")
     parser.add_argument("--inspect-every", type=int, default=1, metavar="N", help="inspect only every Nth model")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--verbose", action="store_true")
     arguments = parser.parse_args()
-    cases = [case for case in whole_cases() + broken_cases() if re.search(arguments.filter, case.name)]
+    cases = [case for case in cases_of(arguments.family or list(FAMILIES)) if re.search(arguments.filter, case.name)]
     cases = [chosen(case, number, arguments) for number, case in enumerate(cases)]
     program = arguments.bin.resolve()
     failed = 0
-    with tempfile.TemporaryDirectory(prefix="t2v-broken-") as scratch, \
-            concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        jobs = [pool.submit(check, case, number, program, arguments.base, pathlib.Path(scratch))
-                for number, case in enumerate(cases)]
+    with (
+        tempfile.TemporaryDirectory(prefix="t2v-broken-") as scratch,
+        concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool,
+    ):
+        jobs = [
+            pool.submit(check, case, number, program, arguments.base, pathlib.Path(scratch))
+            for number, case in enumerate(cases)
+        ]
         for case, job in zip(cases, jobs):
             report = job.result()
             failed += 1 if report else 0

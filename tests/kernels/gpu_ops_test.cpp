@@ -1,7 +1,7 @@
-// The CUDA back end against the composed twins: the truth is the twin in fp64-wide inputs on the CPU;
-// a fused op may err at most twice as much as the twin in the storage type, plus fp32 rounding.
-// Without a device this program says SKIPPED (ctest counts it as skipped); T2V_REQUIRE_GPU=1 makes
-// that a failure.
+// The CUDA back end against the composed twins: the truth is the twin in fp64-wide inputs on the
+// CPU; a fused op may err at most twice as much as the twin in the storage type, plus fp32
+// rounding. Without a device this program says SKIPPED (ctest counts it as skipped);
+// T2V_REQUIRE_GPU=1 makes that a failure.
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
@@ -78,8 +78,8 @@ struct Size {
   int64_t columns;
 };
 
-constexpr Size kSizes[] = {{1, 1}, {3, 7}, {5, 96}, {33, 520}, {17, 1536}, {9, 5121}, {4, 16384},
-                           {32760, 5120}};
+constexpr Size kSizes[] = {{1, 1},     {3, 7},    {5, 96},    {33, 520},
+                           {17, 1536}, {9, 5121}, {4, 16384}, {32760, 5120}};
 
 // fp64 truth [N, L, D] of one rotated part.
 at::Tensor rope64(const at::Tensor& part, const at::Tensor& norm, const RopeTables& rope,

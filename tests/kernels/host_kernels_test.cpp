@@ -1,5 +1,5 @@
 // The row kernels' own source, run on the host (host_cuda/), against their definition in fp64.
-// What this cannot see: races, alignment faults and the device's rounding of rsqrt; those need a
+// What this cannot see: races and the rounding of the device's rsqrt; those need a
 // GPU (gpu_ops_test.cpp).
 #include <catch2/catch.hpp>
 
@@ -22,9 +22,10 @@ struct Layout {
 };
 
 // Widths around warps and vectors, the real ones, the widest; misaligned starts and strides.
-constexpr Layout kLayouts[] = {{1, 0, 0},   {2, 1, 1},    {7, 0, 0},     {8, 8, 0},   {31, 2, 3},
-                               {96, 0, 0},  {96, 0, 1},   {96, 1, 0},    {520, 8, 8}, {1536, 0, 0},
-                               {5120, 8, 0}, {5121, 0, 0}, {16384, 0, 0}, {16383, 1, 1}};
+constexpr Layout kLayouts[] = {{1, 0, 0},     {2, 1, 1},    {7, 0, 0},    {8, 8, 0},
+                               {31, 2, 3},    {96, 0, 0},   {96, 0, 1},   {96, 1, 0},
+                               {520, 8, 8},   {1536, 0, 0}, {5120, 8, 0}, {5121, 0, 0},
+                               {16384, 0, 0}, {16383, 1, 1}};
 
 struct RowMoments {
   double mean = 0;
@@ -205,8 +206,8 @@ TEST_CASE("gate_residual follows its definition for all types, widths and alignm
         for (std::int64_t r = 0; r < 4; ++r) {
           for (std::int64_t c = 0; c < l.columns; ++c) {
             const double factor = gated ? gate.get(r / 2, c) : 1.0;
-            wrong += !close(x.get(r, c), before.get(r, c) + branch.get(r, c) * factor,
-                            DType::kFloat32);
+            wrong +=
+                !close(x.get(r, c), before.get(r, c) + branch.get(r, c) * factor, DType::kFloat32);
           }
         }
         CHECK(wrong == 0);

@@ -1,4 +1,5 @@
-// Matrices of any element type at any offset and stride, for the tests that run kernels on the host.
+// Matrices of any element type at any offset and stride, for the tests that run kernels on the
+// host.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -20,7 +21,10 @@ class HostMatrix {
  public:
   HostMatrix(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t extra_stride = 0,
              std::int64_t offset = 0)
-      : dtype_(dtype), rows_(rows), columns_(columns), stride_(columns + extra_stride),
+      : dtype_(dtype),
+        rows_(rows),
+        columns_(columns),
+        stride_(columns + extra_stride),
         offset_(offset),
         storage_(static_cast<std::size_t>((rows * stride_ + offset + 32) * 4 / 64 + 2)) {
     for (std::int64_t i = -offset; i < rows * stride_; ++i) put(i, kPoison);
@@ -72,9 +76,12 @@ class HostMatrix {
   }
   void put(std::int64_t i, float value) {
     void* p = bytes() + (i + offset_) * element_bytes(dtype_);
-    if (dtype_ == DType::kFloat32) *static_cast<float*>(p) = value;
-    else if (dtype_ == DType::kBFloat16) *static_cast<__nv_bfloat16*>(p) = __float2bfloat16_rn(value);
-    else *static_cast<__half*>(p) = __float2half_rn(value);
+    if (dtype_ == DType::kFloat32)
+      *static_cast<float*>(p) = value;
+    else if (dtype_ == DType::kBFloat16)
+      *static_cast<__nv_bfloat16*>(p) = __float2bfloat16_rn(value);
+    else
+      *static_cast<__half*>(p) = __float2half_rn(value);
   }
 
   DType dtype_;
@@ -87,9 +94,7 @@ class HostMatrix {
 
 // One rounding to the stored type plus fp32 arithmetic; written so that NaN is not close.
 inline bool close(double actual, double expected, DType dtype) {
-  const double unit = dtype == DType::kFloat32    ? 0.0
-                      : dtype == DType::kBFloat16 ? 0x1p-8
-                                                  : 0x1p-11;
+  const double unit = dtype == DType::kFloat32 ? 0.0 : dtype == DType::kBFloat16 ? 0x1p-8 : 0x1p-11;
   return std::fabs(actual - expected) <= 4e-6 + (unit + 4e-6) * std::fabs(expected);
 }
 

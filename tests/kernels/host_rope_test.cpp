@@ -122,8 +122,8 @@ class Problem {
             const double x1 = normal(c + 1);
             const std::int64_t at = head * tokens_ + l;
             // Cancellation: the scale of the error is that of the terms.
-            const double slack = 4e-6 * (std::fabs(x0) + std::fabs(x1)) *
-                                 (std::fabs(cos) + std::fabs(sin));
+            const double slack =
+                4e-6 * (std::fabs(x0) + std::fabs(x1)) * (std::fabs(cos) + std::fabs(sin));
             wrong += !near(out, at, d, x0 * cos - x1 * sin, slack);
             wrong += !near(out, at, d + 1, x0 * sin + x1 * cos, slack);
           }
@@ -149,10 +149,11 @@ class Problem {
 }  // namespace
 
 TEST_CASE("qk_norm_rope follows its definition for all types, head sizes and alignments") {
-  const Case cases[] = {{1, 1, 1, 1, 2, 0, 0},   {2, 2, 3, 3, 4, 0, 0},   {3, 2, 1, 2, 6, 2, 0},
-                        {2, 3, 2, 5, 10, 1, 1},  {2, 2, 2, 4, 16, 0, 0},  {2, 2, 2, 4, 16, 8, 8},
-                        {1, 2, 2, 4, 16, 3, 0},  {2, 1, 3, 12, 64, 0, 0}, {3, 2, 2, 12, 128, 0, 0},
-                        {1, 2, 2, 40, 128, 0, 0}, {1, 1, 2, 16, 1024, 0, 0}};
+  const Case cases[] = {
+      {1, 1, 1, 1, 2, 0, 0},    {2, 2, 3, 3, 4, 0, 0},    {3, 2, 1, 2, 6, 2, 0},
+      {2, 3, 2, 5, 10, 1, 1},   {2, 2, 2, 4, 16, 0, 0},   {2, 2, 2, 4, 16, 8, 8},
+      {1, 2, 2, 4, 16, 3, 0},   {2, 1, 3, 12, 64, 0, 0},  {3, 2, 2, 12, 128, 0, 0},
+      {1, 2, 2, 40, 128, 0, 0}, {1, 1, 2, 16, 1024, 0, 0}};
   for (const Case& c : cases) {
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16, DType::kFloat16}) {
       CAPTURE(c.frames, c.height, c.width, c.num_heads, c.head_size, c.extra_stride, c.offset,
@@ -191,7 +192,10 @@ TEST_CASE("qk_norm_rope refuses what its contract excludes, before any launch") 
   CHECK(status_with([](Args& a) { a.frames = -1; }) == refused);
   CHECK(status_with([](Args& a) { a.height = std::int64_t{1} << 40; }) == refused);
   CHECK(status_with([](Args& a) { a.frames = a.height = a.width = 2147483647; }) == refused);
-  CHECK(status_with([](Args& a) { a.frames = 715827883; a.height = a.width = 1; }) == refused);
+  CHECK(status_with([](Args& a) {
+          a.frames = 715827883;
+          a.height = a.width = 1;
+        }) == refused);
   CHECK(status_with([](Args& a) { a.dtype = static_cast<DType>(9); }) == refused);
   CHECK(status_with([](Args& a) { a.q = static_cast<char*>(a.q) + 2; }) ==
         cudaErrorMisalignedAddress);

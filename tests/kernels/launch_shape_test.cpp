@@ -51,8 +51,8 @@ TEST_CASE("a wide access is chosen only if all its addresses are aligned") {
             const auto access = static_cast<std::uintptr_t>(access_bytes(width, bytes));
             for (std::int64_t row = 0; row < 16 && aligned; ++row) {
               for (std::int64_t column = 0; column < columns; column += width) {
-                const auto at = operand.address +
-                                static_cast<std::uintptr_t>((row * stride + column) * bytes);
+                const auto at =
+                    operand.address + static_cast<std::uintptr_t>((row * stride + column) * bytes);
                 aligned = aligned && at % access == 0;
               }
             }

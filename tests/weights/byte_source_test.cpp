@@ -58,8 +58,9 @@ TEST_CASE("only regular files are opened, without waiting") {
   CHECK_THAT(message_of([&] { LocalFile(scratch.path()); }), Catch::Contains("it is a folder"));
   CHECK_THAT(message_of([&] { LocalFile(scratch / "loop"); }), Catch::Contains(scratch / "loop"));
   CHECK_THAT(message_of([&] { LocalFile(scratch / "absent"); }), Catch::Contains("No such file"));
-  CHECK_THAT(message_of([&] { LocalFile(scratch / "absent", ErrorKind::kInput); }, ErrorKind::kInput),
-             Catch::Contains("No such file"));
+  CHECK_THAT(
+      message_of([&] { LocalFile(scratch / "absent", ErrorKind::kInput); }, ErrorKind::kInput),
+      Catch::Contains("No such file"));
 }
 
 TEST_CASE("links to regular files are followed") {
@@ -67,7 +68,8 @@ TEST_CASE("links to regular files are followed") {
   write_text(scratch / "blobs/abc", "content");
   std::filesystem::create_symlink("blobs/abc", scratch / "link");
   CHECK(read_whole_file(scratch / "link", 100) == "content");
-  CHECK_THAT(message_of([&] { read_whole_file(scratch / "link", 3); }), Catch::Contains("too large"));
+  CHECK_THAT(message_of([&] { read_whole_file(scratch / "link", 3); }),
+             Catch::Contains("too large"));
 }
 
 TEST_CASE("one file may be read from several threads") {
@@ -82,7 +84,8 @@ TEST_CASE("one file may be read from several threads") {
     threads.emplace_back([&file, &result] {
       result.resize(static_cast<size_t>(file.size()));
       for (size_t at = 0; at < result.size(); at += 512) {
-        file.read(static_cast<int64_t>(at), std::as_writable_bytes(std::span(result).subspan(at, 512)));
+        file.read(static_cast<int64_t>(at),
+                  std::as_writable_bytes(std::span(result).subspan(at, 512)));
       }
     });
   }

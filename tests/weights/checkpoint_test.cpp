@@ -46,7 +46,8 @@ TEST_CASE("rows of a table are read without the others") {
   const std::vector<int64_t> rows{999, 0, 7, 7};
   const at::Tensor loaded = checkpoint.load_rows("table", rows);
   CHECK(checkpoint.bytes_read() - before == 4 * 16 * 4);
-  for (size_t i = 0; i < rows.size(); ++i) CHECK(loaded[static_cast<int64_t>(i)].equal(table[rows[i]]));
+  for (size_t i = 0; i < rows.size(); ++i)
+    CHECK(loaded[static_cast<int64_t>(i)].equal(table[rows[i]]));
   CHECK_THAT(message_of([&] { (void)checkpoint.load_rows("table", std::vector<int64_t>{1000}); }),
              Catch::Contains("1000 rows, row 1000"));
   CHECK_THAT(message_of([&] { (void)checkpoint.load_rows("table", std::vector<int64_t>{-1}); }),
@@ -78,7 +79,8 @@ TEST_CASE("load_into converts like the tensor's own conversion, in several steps
   checkpoint.load_into("w", widened);
   CHECK(widened.equal(wide));
   at::Tensor wrong = at::empty({1'000'003, 5});
-  CHECK_THAT(message_of([&] { checkpoint.load_into("w", wrong); }), Catch::Contains("tensor 'w' is [5, 1000003]"));
+  CHECK_THAT(message_of([&] { checkpoint.load_into("w", wrong); }),
+             Catch::Contains("tensor 'w' is [5, 1000003]"));
 }
 
 TEST_CASE("a missing tensor is named") {
@@ -86,11 +88,13 @@ TEST_CASE("a missing tensor is named") {
   write_safetensors(scratch / "x.safetensors", {{"a", at::ones({1})}});
   const Checkpoint checkpoint = Checkpoint::open(scratch / "x.safetensors");
   CHECK_FALSE(checkpoint.contains("b"));
-  CHECK_THAT(message_of([&] { (void)checkpoint.load("b"); }), Catch::Contains("tensor 'b' is missing"));
+  CHECK_THAT(message_of([&] { (void)checkpoint.load("b"); }),
+             Catch::Contains("tensor 'b' is missing"));
 }
 
 TEST_CASE("component folders: single file under each known name") {
-  for (const char* name : {"diffusion_pytorch_model.safetensors", "model.safetensors", "anything.safetensors"}) {
+  for (const char* name :
+       {"diffusion_pytorch_model.safetensors", "model.safetensors", "anything.safetensors"}) {
     const Scratch scratch;
     write_text(scratch / "config.json", "{}");
     write_safetensors(scratch / name, {{"a", at::ones({1})}});
@@ -135,15 +139,16 @@ TEST_CASE("shards may be links, as in a hub cache") {
   write_safetensors(scratch / "blobs/0123", {{"a", at::ones({2})}});
   std::filesystem::create_directory(scratch / "snapshot");
   std::filesystem::create_symlink("../blobs/0123", scratch / "snapshot/s.safetensors");
-  write_text(scratch / "snapshot/model.safetensors.index.json", R"({"weight_map":{"a":"s.safetensors"}})");
+  write_text(scratch / "snapshot/model.safetensors.index.json",
+             R"({"weight_map":{"a":"s.safetensors"}})");
   CHECK(Checkpoint::open(scratch / "snapshot").load("a").equal(at::ones({2})));
 }
 
 TEST_CASE("an index that names anything but plain files of its folder is refused") {
   const Scratch scratch;
   write_shards(scratch);
-  for (const std::string shard : {"../s1.safetensors", "/etc/passwd", "x/s1.safetensors", "..", ".", "", "a\\\\b",
-                                  "s1\\u0000.safetensors", "s1\\n.safetensors"}) {
+  for (const std::string shard : {"../s1.safetensors", "/etc/passwd", "x/s1.safetensors", "..", ".",
+                                  "", "a\\\\b", "s1\\u0000.safetensors", "s1\\n.safetensors"}) {
     CAPTURE(shard);
     write_index(scratch, R"({"a":")" + shard + "\"}");
     const std::string message = refusal(scratch);
@@ -158,7 +163,9 @@ TEST_CASE("an index and its shards must agree exactly") {
   write_shards(scratch);
   write_index(scratch, R"({"a":"s1.safetensors","b":"s1.safetensors","c":"s3.safetensors"})");
   CHECK_THAT(refusal(scratch), Catch::Contains("missing shard: 's3.safetensors'"));
-  write_index(scratch, R"({"a":"s1.safetensors","b":"s1.safetensors","c":"s2.safetensors","d":"s2.safetensors"})");
+  write_index(
+      scratch,
+      R"({"a":"s1.safetensors","b":"s1.safetensors","c":"s2.safetensors","d":"s2.safetensors"})");
   CHECK_THAT(refusal(scratch), Catch::Contains("tensor 'd' is not there"));
   write_index(scratch, R"({"a":"s1.safetensors","b":"s2.safetensors","c":"s2.safetensors"})");
   CHECK_THAT(refusal(scratch), Catch::Contains("tensor 'b' belongs into 's2.safetensors'"));

@@ -23,11 +23,15 @@ at::Tensor ramp(int64_t rows, int64_t columns, at::ScalarType dtype) {
   return at::arange(rows * columns).view({rows, columns}).to(dtype);
 }
 
-Expectations expectations() { return {{{"head.head.weight", {4, 6}}, {"norm.weight", {3, 2}}}, {}}; }
+Expectations expectations() {
+  return {{{"head.head.weight", {4, 6}}, {"norm.weight", {3, 2}}}, {}};
+}
 
 std::string tiny_shard(const Scratch& scratch) {
-  write_safetensors(scratch / kName, {{"proj_out.weight", ramp(4, 6, at::kFloat)}, {"norm.weight", ramp(3, 2, at::kBFloat16)}},
-                    {{"format", "pt"}});
+  write_safetensors(
+      scratch / kName,
+      {{"proj_out.weight", ramp(4, 6, at::kFloat)}, {"norm.weight", ramp(3, 2, at::kBFloat16)}},
+      {{"format", "pt"}});
   return read_text(scratch / kName);
 }
 
@@ -71,8 +75,10 @@ TEST_CASE("any flipped bit of the header is refused or harmless") {
     flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ 1 << bit % 8);
     write_text(scratch / kName, flipped);
     const std::string result = outcome(scratch / kName);
-    if (result == "different" || result.starts_with("wrong kind")) FAIL("bit " << bit << ": " << result);
-    if (!result.empty() && result.find(kName) == std::string::npos) FAIL("bit " << bit << ": " << result);
+    if (result == "different" || result.starts_with("wrong kind"))
+      FAIL("bit " << bit << ": " << result);
+    if (!result.empty() && result.find(kName) == std::string::npos)
+      FAIL("bit " << bit << ": " << result);
     harmless += result.empty() ? 1 : 0;
   }
   CHECK(harmless < header_end * 8 / 4);  // metadata and padding only

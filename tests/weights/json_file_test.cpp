@@ -45,20 +45,25 @@ TEST_CASE("typed getters give what is there") {
 }
 
 TEST_CASE("wrong values name file, key, got and expected") {
-  const JsonFile file = parsed(R"({"i":3,"d":2.0,"big":1000000000000000000000,"u":18446744073709551615,"s":"x",
+  const JsonFile file =
+      parsed(R"({"i":3,"d":2.0,"big":1000000000000000000000,"u":18446744073709551615,"s":"x",
                                    "l":[1,-1],"z":null,"o":{"k":"v"}})");
   CHECK(message_of([&] { (void)file.get_int("i", 4, 9); }) ==
         "unusable value: 'i' is 3, expected an integer from 4 to 9 (m/config.json)");
   CHECK_THAT(message_of([&] { (void)file.get_int("d", 0, 9); }), Catch::Contains("'d' is 2.0"));
   CHECK_THAT(message_of([&] { (void)file.get_int("big", 0, 9); }), Catch::Contains("'big'"));
-  CHECK_THAT(message_of([&] { (void)file.get_int("u", -1, 9); }), Catch::Contains("18446744073709551615"));
-  CHECK_THAT(message_of([&] { (void)file.get_int("absent", 0, 9); }), Catch::Contains("'absent' is missing"));
+  CHECK_THAT(message_of([&] { (void)file.get_int("u", -1, 9); }),
+             Catch::Contains("18446744073709551615"));
+  CHECK_THAT(message_of([&] { (void)file.get_int("absent", 0, 9); }),
+             Catch::Contains("'absent' is missing"));
   CHECK_THAT(message_of([&] { (void)file.get_int("z", 0, 9); }), Catch::Contains("'z' is null"));
   CHECK_THAT(message_of([&] { (void)file.find_int("s", 0, 9); }), Catch::Contains("'s' is \"x\""));
-  CHECK_THAT(message_of([&] { (void)file.get_int_list("l", 0, 9); }), Catch::Contains("'l' is [1,-1]"));
+  CHECK_THAT(message_of([&] { (void)file.get_int_list("l", 0, 9); }),
+             Catch::Contains("'l' is [1,-1]"));
   CHECK_THAT(message_of([&] { (void)file.get_bool("i"); }), Catch::Contains("true or false"));
   CHECK_THAT(message_of([&] { (void)file.get_string("i"); }), Catch::Contains("a string"));
-  CHECK_THAT(message_of([&] { (void)file.get_object("o").get_int("k", 0, 9); }), Catch::Contains("'o.k' is \"v\""));
+  CHECK_THAT(message_of([&] { (void)file.get_object("o").get_int("k", 0, 9); }),
+             Catch::Contains("'o.k' is \"v\""));
 }
 
 TEST_CASE("broken files") {
@@ -81,7 +86,9 @@ TEST_CASE("size limit and kind of error") {
   const Scratch scratch;
   write_text(scratch / "x.json", R"({"a":1})");
   CHECK(JsonFile::read(scratch / "x.json").get_int("a", 0, 9) == 1);
-  CHECK_THAT(message_of([&] { JsonFile::read(scratch / "x.json", 3); }), Catch::Contains("too large"));
-  CHECK_THAT(message_of([&] { JsonFile::read(scratch / "x.json", 3, ErrorKind::kInput); }, ErrorKind::kInput),
+  CHECK_THAT(message_of([&] { JsonFile::read(scratch / "x.json", 3); }),
+             Catch::Contains("too large"));
+  CHECK_THAT(message_of([&] { JsonFile::read(scratch / "x.json", 3, ErrorKind::kInput); },
+                        ErrorKind::kInput),
              Catch::Contains("x.json"));
 }

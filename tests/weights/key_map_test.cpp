@@ -22,7 +22,8 @@ std::vector<Pair> transformer_names() {
       {"condition_embedder.image_embedder.pos_embed", "img_emb.emb_pos"},
   };
   const auto linear = [&](const std::string& framework, const std::string& canonical) {
-    for (const char* kind : {".weight", ".bias"}) names.push_back({framework + kind, canonical + kind});
+    for (const char* kind : {".weight", ".bias"})
+      names.push_back({framework + kind, canonical + kind});
   };
   linear("condition_embedder.text_embedder.linear_1", "text_embedding.0");
   linear("condition_embedder.text_embedder.linear_2", "text_embedding.2");
@@ -58,14 +59,17 @@ std::vector<Pair> transformer_names() {
 }
 
 std::vector<Pair> text_encoder_names() {
-  std::vector<Pair> names{{"shared.weight", "token_embedding.weight"}, {"encoder.final_layer_norm.weight", "norm.weight"}};
+  std::vector<Pair> names{{"shared.weight", "token_embedding.weight"},
+                          {"encoder.final_layer_norm.weight", "norm.weight"}};
   for (const std::string index : {"0.", "1.", "23."}) {
     const std::string from = "encoder.block." + index;
     const std::string to = "blocks." + index;
     for (const std::string letter : {"q", "k", "v", "o"}) {
-      names.push_back({from + "layer.0.SelfAttention." + letter + ".weight", to + "attn." + letter + ".weight"});
+      names.push_back({from + "layer.0.SelfAttention." + letter + ".weight",
+                       to + "attn." + letter + ".weight"});
     }
-    names.push_back({from + "layer.0.SelfAttention.relative_attention_bias.weight", to + "pos_embedding.embedding.weight"});
+    names.push_back({from + "layer.0.SelfAttention.relative_attention_bias.weight",
+                     to + "pos_embedding.embedding.weight"});
     names.push_back({from + "layer.0.layer_norm.weight", to + "norm1.weight"});
     names.push_back({from + "layer.1.layer_norm.weight", to + "norm2.weight"});
     names.push_back({from + "layer.1.DenseReluDense.wi_0.weight", to + "ffn.gate.0.weight"});
@@ -94,13 +98,15 @@ TEST_CASE("transformer names map both ways, canonical names onto themselves") {
 
 TEST_CASE("text encoder names map both ways, canonical names onto themselves") {
   check_both_ways(ModelPart::kTextEncoder, text_encoder_names());
-  CHECK(canonical_name(ModelPart::kTextEncoder, "encoder.embed_tokens.weight") == "token_embedding.weight");
+  CHECK(canonical_name(ModelPart::kTextEncoder, "encoder.embed_tokens.weight") ==
+        "token_embedding.weight");
 }
 
 TEST_CASE("names of the VAE and unknown names stay") {
   CHECK(canonical_name(ModelPart::kVae, "decoder.conv_in.weight") == "decoder.conv_in.weight");
-  for (const std::string name : {"proj_outer.weight", "blocks.x.norm2.weight", "blocks.0.norm22.weight", "blocks.", "",
-                                 "blocks.0", "blocks..norm2", "attn1.to_q.weight"}) {
+  for (const std::string name :
+       {"proj_outer.weight", "blocks.x.norm2.weight", "blocks.0.norm22.weight", "blocks.", "",
+        "blocks.0", "blocks..norm2", "attn1.to_q.weight"}) {
     CHECK(canonical_name(ModelPart::kTransformer, name) == name);
   }
 }
@@ -109,7 +115,8 @@ TEST_CASE("wrapper prefixes go when most names carry them") {
   using Names = std::vector<std::string>;
   CHECK(strip_prefixes({"model.diffusion_model.a", "model.diffusion_model.b"}) == Names{"a", "b"});
   CHECK(strip_prefixes({"module.model.a", "module.model.b.model.c"}) == Names{"a", "b.model.c"});
-  CHECK(strip_prefixes({"net.a", "net.b", "net.c", "scaled_fp8"}) == Names{"a", "b", "c", "scaled_fp8"});
+  CHECK(strip_prefixes({"net.a", "net.b", "net.c", "scaled_fp8"}) ==
+        Names{"a", "b", "c", "scaled_fp8"});
   CHECK(strip_prefixes({"model.a", "b", "c"}) == Names{"model.a", "b", "c"});
   CHECK(strip_prefixes({"blocks.0._fsdp_wrapped_module.norm3.weight", "_orig_mod.x"}) ==
         Names{"blocks.0.norm3.weight", "x"});

@@ -21,7 +21,8 @@ std::string index_text(const std::string& more = "") {
   return R"({"_class_name":"WanPipeline","boundary_ratio":0.875,"expand_timesteps":false,
     "scheduler":["diffusers","UniPCMultistepScheduler"],"text_encoder":["transformers","UMT5EncoderModel"],
     "tokenizer":["transformers","T5Tokenizer"],"vae":["diffusers","AutoencoderKLWan"],
-    "transformer":["diffusers","WanTransformer3DModel"])" + more + "}";
+    "transformer":["diffusers","WanTransformer3DModel"])" +
+         more + "}";
 }
 
 const std::string kTwo = R"(,"transformer_2":["diffusers","WanTransformer3DModel"])";
@@ -30,7 +31,8 @@ void write_model(const Scratch& scratch, const std::string& index = index_text()
   write_text(scratch / "model_index.json", index);
   for (const std::string component : {"transformer", "vae", "text_encoder"}) {
     write_text(scratch / (component + "/config.json"), "{}");
-    write_safetensors(scratch / (component + "/model.safetensors"), {{"proj_out.bias", at::ones({3})}});
+    write_safetensors(scratch / (component + "/model.safetensors"),
+                      {{"proj_out.bias", at::ones({3})}});
   }
   write_text(scratch / "tokenizer/spiece.model", "x");
   write_text(scratch / "scheduler/scheduler_config.json", "{}");
@@ -80,13 +82,15 @@ TEST_CASE("what stands in its place is named") {
   CHECK_THAT(refusal(scratch.path()), Catch::Contains("looks like a folder of GGUF files"));
   write_text(scratch / "native/Wan2.1_VAE.pth", "PK\3\4");
   CHECK_THAT(refusal(scratch / "native"), Catch::Contains("the original Wan layout"));
-  CHECK_THAT(refusal(scratch / "native/Wan2.1_VAE.pth"), Catch::Contains("this is a torch archive"));
+  CHECK_THAT(refusal(scratch / "native/Wan2.1_VAE.pth"),
+             Catch::Contains("this is a torch archive"));
   write_text(scratch / "comfy/diffusion_models/x.safetensors", "x");
   CHECK_THAT(refusal(scratch / "comfy"), Catch::Contains("ComfyUI"));
   std::filesystem::create_directory(scratch / "single");
   write_safetensors(scratch / "single/wan.safetensors", {{"a", at::ones({1})}});
   CHECK_THAT(refusal(scratch / "single"), Catch::Contains("single files"));
-  CHECK_THAT(refusal(scratch / "single/wan.safetensors"), Catch::Contains("single safetensors file"));
+  CHECK_THAT(refusal(scratch / "single/wan.safetensors"),
+             Catch::Contains("single safetensors file"));
   write_text(scratch / "other/readme", "x");
   CHECK_THAT(refusal(scratch / "other"), Catch::Contains("model_index.json is missing"));
   write_text(scratch / "other/text", "short");
@@ -96,13 +100,15 @@ TEST_CASE("what stands in its place is named") {
 }
 
 TEST_CASE("missing components are named") {
-  for (const std::string component : {"transformer", "vae", "text_encoder", "tokenizer", "scheduler"}) {
+  for (const std::string component :
+       {"transformer", "vae", "text_encoder", "tokenizer", "scheduler"}) {
     const Scratch scratch;
     write_model(scratch);
     std::filesystem::remove_all(scratch / component);
     CHECK_THAT(refusal(scratch.path()), Catch::Contains("component '" + component + "'"));
     write_text(scratch / component, "a file");
-    CHECK_THAT(refusal(scratch.path()), Catch::Contains("component '" + component + "' is not a folder"));
+    CHECK_THAT(refusal(scratch.path()),
+               Catch::Contains("component '" + component + "' is not a folder"));
   }
   const Scratch scratch;
   write_model(scratch);
@@ -125,7 +131,8 @@ TEST_CASE("the index is checked") {
   CHECK_THAT(with("{}"), Catch::Contains("'_class_name' is missing"));
   CHECK_THAT(with(replaced("WanPipeline", "FluxPipeline")), Catch::Contains("\"FluxPipeline\""));
   CHECK_THAT(with(replaced("WanTransformer3DModel", "UNet")), Catch::Contains("'transformer' is"));
-  CHECK_THAT(with(replaced("\"WanTransformer3DModel\"", "null")), Catch::Contains("[library, class]"));
+  CHECK_THAT(with(replaced("\"WanTransformer3DModel\"", "null")),
+             Catch::Contains("[library, class]"));
   CHECK_THAT(with(replaced("0.875", "1.5")), Catch::Contains("'boundary_ratio' is 1.5"));
   CHECK_THAT(with(replaced("0.875", "\"x\"")), Catch::Contains("'boundary_ratio'"));
   CHECK_THAT(with(replaced("false", "0")), Catch::Contains("'expand_timesteps'"));

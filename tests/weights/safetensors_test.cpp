@@ -29,7 +29,8 @@ namespace {
 std::string refusal(const std::string& bytes) {
   const Scratch scratch;
   write_text(scratch / "x.safetensors", bytes);
-  const std::string message = message_of([&] { read_safetensors_header(LocalFile(scratch / "x.safetensors")); });
+  const std::string message =
+      message_of([&] { read_safetensors_header(LocalFile(scratch / "x.safetensors")); });
   if (message.empty()) return "accepted";
   CHECK_THAT(message, Catch::Contains(scratch / "x.safetensors"));
   return message;
@@ -63,13 +64,15 @@ TEST_CASE("what is written is read back: names, dtypes, shapes, bits, metadata")
   write_safetensors(scratch / "x.safetensors", tensors, {{"format", "pt"}, {"note", "a \"b\"\n"}});
   const Checkpoint checkpoint = Checkpoint::open(scratch / "x.safetensors");
   CHECK(checkpoint.tensors().size() == tensors.size());
-  CHECK(checkpoint.metadata() == std::map<std::string, std::string>{{"format", "pt"}, {"note", "a \"b\"\n"}});
+  CHECK(checkpoint.metadata() ==
+        std::map<std::string, std::string>{{"format", "pt"}, {"note", "a \"b\"\n"}});
   for (const NamedTensor& named : tensors) {
     CAPTURE(named.name);
     const at::Tensor loaded = checkpoint.load(named.name);
     CHECK(loaded.scalar_type() == named.tensor.scalar_type());
     CHECK(loaded.sizes() == named.tensor.sizes());
-    CHECK(loaded.view(-1).view(at::kByte).equal(named.tensor.contiguous().view(-1).view(at::kByte)));
+    CHECK(
+        loaded.view(-1).view(at::kByte).equal(named.tensor.contiguous().view(-1).view(at::kByte)));
     const TensorEntry& entry = checkpoint.entry(named.name);
     CHECK(entry.offset % static_cast<int64_t>(loaded.element_size()) == 0);
   }
@@ -88,8 +91,10 @@ TEST_CASE("the same tensors give the same bytes, whatever their order") {
 
 TEST_CASE("the writer refuses duplicate names and dtypes without a word") {
   const Scratch scratch;
-  CHECK_THROWS_AS(write_safetensors(scratch / "x", {{"a", at::ones({1})}, {"a", at::ones({1})}}), Error);
-  CHECK_THROWS_AS(write_safetensors(scratch / "x", {{"a", at::ones({1}).to(at::kComplexFloat)}}), Error);
+  CHECK_THROWS_AS(write_safetensors(scratch / "x", {{"a", at::ones({1})}, {"a", at::ones({1})}}),
+                  Error);
+  CHECK_THROWS_AS(write_safetensors(scratch / "x", {{"a", at::ones({1}).to(at::kComplexFloat)}}),
+                  Error);
   CHECK_FALSE(std::filesystem::exists(scratch / "x"));
 }
 
@@ -100,8 +105,10 @@ TEST_CASE("headers: length") {
   CHECK_THAT(refusal(raw_safetensors("{}", "", 1)), Catch::Contains("claims 1"));
   CHECK_THAT(refusal(raw_safetensors("{}", "", 3)), Catch::Contains("claims 3"));
   CHECK_THAT(refusal(raw_safetensors("{}", "", 100'000'001)), Catch::Contains("100000001"));
-  CHECK_THAT(refusal(raw_safetensors("{}", "", 1ULL << 63)), Catch::Contains("9223372036854775808"));
-  CHECK_THAT(refusal(raw_safetensors("{}", "", UINT64_MAX)), Catch::Contains("18446744073709551615"));
+  CHECK_THAT(refusal(raw_safetensors("{}", "", 1ULL << 63)),
+             Catch::Contains("9223372036854775808"));
+  CHECK_THAT(refusal(raw_safetensors("{}", "", UINT64_MAX)),
+             Catch::Contains("18446744073709551615"));
   CHECK(refusal(raw_safetensors("{}", "")) == "accepted");
   CHECK(refusal(raw_safetensors("{}      ", "")) == "accepted");
 }
@@ -116,21 +123,29 @@ TEST_CASE("headers: grammar") {
   CHECK_THAT(refusal(raw_safetensors(one("null"), "")), Catch::Contains("'w'"));
   CHECK_THAT(refusal(raw_safetensors(one("[]"), "")), Catch::Contains("'w'"));
   CHECK_THAT(refusal(raw_safetensors(one("{}"), "")), Catch::Contains("no dtype for tensor 'w'"));
-  CHECK_THAT(refusal(raw_safetensors(one(R"({"dtype":"F32","shape":[1]})"), "")), Catch::Contains("data_offsets"));
-  CHECK_THAT(refusal(raw_safetensors(one(R"({"dtype":"F31","shape":[1],"data_offsets":[0,4]})"), "1234")),
-             Catch::Contains("'F31'"));
-  CHECK_THAT(refusal(raw_safetensors(one(R"({"dtype":1,"shape":[1],"data_offsets":[0,4]})"), "1234")),
-             Catch::Contains("'w'"));
-  CHECK_THAT(refusal(raw_safetensors(one(R"({"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]})"), "1234")),
+  CHECK_THAT(refusal(raw_safetensors(one(R"({"dtype":"F32","shape":[1]})"), "")),
+             Catch::Contains("data_offsets"));
+  CHECK_THAT(
+      refusal(raw_safetensors(one(R"({"dtype":"F31","shape":[1],"data_offsets":[0,4]})"), "1234")),
+      Catch::Contains("'F31'"));
+  CHECK_THAT(
+      refusal(raw_safetensors(one(R"({"dtype":1,"shape":[1],"data_offsets":[0,4]})"), "1234")),
+      Catch::Contains("'w'"));
+  CHECK_THAT(refusal(raw_safetensors(
+                 one(R"({"dtype":"F32","dtype":"F32","shape":[1],"data_offsets":[0,4]})"), "1234")),
              Catch::Contains("duplicate key 'dtype'"));
-  CHECK_THAT(refusal(raw_safetensors(one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1})"), "1234")),
+  CHECK_THAT(refusal(raw_safetensors(
+                 one(R"({"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1})"), "1234")),
              Catch::Contains("unknown key 'x'"));
-  CHECK_THAT(refusal(raw_safetensors(R"({"__metadata__":{"a":1}})", "")), Catch::Contains("metadata"));
-  CHECK_THAT(refusal(raw_safetensors(R"({"__metadata__":{"a":"1","a":"2"}})", "")), Catch::Contains("twice"));
+  CHECK_THAT(refusal(raw_safetensors(R"({"__metadata__":{"a":1}})", "")),
+             Catch::Contains("metadata"));
+  CHECK_THAT(refusal(raw_safetensors(R"({"__metadata__":{"a":"1","a":"2"}})", "")),
+             Catch::Contains("twice"));
   CHECK_THAT(refusal(raw_safetensors("{\"\xff\":1}", "")), Catch::Contains("JSON"));
   CHECK_THAT(refusal(raw_safetensors("{\"a\\u0007\":1}", "")), Catch::Contains("control bytes"));
   CHECK_THAT(refusal(raw_safetensors("{\"\":1}", "")), Catch::Contains("without a name"));
-  CHECK_THAT(refusal(raw_safetensors("{\"a\":" + std::string(200'000, '[') + "}", "")), Catch::Contains("'a'"));
+  CHECK_THAT(refusal(raw_safetensors("{\"a\":" + std::string(200'000, '[') + "}", "")),
+             Catch::Contains("'a'"));
 }
 
 TEST_CASE("headers: shapes and ranges") {
@@ -141,7 +156,8 @@ TEST_CASE("headers: shapes and ranges") {
     return refusal(raw_safetensors(one(entry(shape, offsets)), "12345678"));
   };
   CHECK(with("[2]", "[0,8]") == "accepted");
-  CHECK_THAT(with("[3]", "[0,8]"), Catch::Contains("tensor 'w' has 8 bytes, its shape and dtype need 12"));
+  CHECK_THAT(with("[3]", "[0,8]"),
+             Catch::Contains("tensor 'w' has 8 bytes, its shape and dtype need 12"));
   CHECK_THAT(with("[-2]", "[0,8]"), Catch::Contains("'w'"));
   CHECK_THAT(with("[2.0]", "[0,8]"), Catch::Contains("'w'"));
   CHECK_THAT(with("[\"2\"]", "[0,8]"), Catch::Contains("'w'"));
@@ -162,17 +178,21 @@ TEST_CASE("headers: shapes and ranges") {
   CHECK_THAT(with("[4]", "[0,16]"), Catch::Contains("cut short"));
   CHECK_THAT(with("[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,2]", "[0,8]"), Catch::Contains("'w'"));
   const std::string a = "\"a\":" + entry("[1]", "[0,4]");
-  CHECK_THAT(refusal(raw_safetensors("{" + a + ",\"b\":" + entry("[1]", "[2,6]") + "}", "12345678")),
-             Catch::Contains("tensor 'b' overlaps"));
-  CHECK_THAT(refusal(raw_safetensors("{" + a + "," + a + "}", "1234")), Catch::Contains("tensor 'a' is there twice"));
-  CHECK(refusal(raw_safetensors("{" + a + ",\"e\":" + entry("[0]", "[4,4]") + ",\"b\":" + entry("[1]", "[4,8]") + "}",
-                                "12345678")) == "accepted");
+  CHECK_THAT(
+      refusal(raw_safetensors("{" + a + ",\"b\":" + entry("[1]", "[2,6]") + "}", "12345678")),
+      Catch::Contains("tensor 'b' overlaps"));
+  CHECK_THAT(refusal(raw_safetensors("{" + a + "," + a + "}", "1234")),
+             Catch::Contains("tensor 'a' is there twice"));
+  CHECK(refusal(raw_safetensors(
+            "{" + a + ",\"e\":" + entry("[0]", "[4,4]") + ",\"b\":" + entry("[1]", "[4,8]") + "}",
+            "12345678")) == "accepted");
 }
 
 TEST_CASE("other files are recognised") {
   CHECK_THAT(refusal("GGUF\x03zzzzzzzzzzzzz"), Catch::Contains("GGUF"));
   CHECK_THAT(refusal("PK\x03\x04zzzzzzzzzzzzzzz"), Catch::Contains("torch archive"));
-  CHECK_THAT(refusal("version https://git-lfs.github.com/spec/v1\n"), Catch::Contains("git lfs pull"));
+  CHECK_THAT(refusal("version https://git-lfs.github.com/spec/v1\n"),
+             Catch::Contains("git lfs pull"));
 }
 
 TEST_CASE("a header of a million tensors is read in bounded time and memory") {
@@ -180,8 +200,9 @@ TEST_CASE("a header of a million tensors is read in bounded time and memory") {
   std::string header = "{";
   header.reserve(size_t{90} * kTensors);
   for (int i = 0; i < kTensors; ++i) {
-    header += (i == 0 ? "\"t." : ",\"t.") + std::to_string(i) + R"(":{"dtype":"U8","shape":[1],"data_offsets":[)" +
-              std::to_string(i) + ',' + std::to_string(i + 1) + "]}";
+    header += (i == 0 ? "\"t." : ",\"t.") + std::to_string(i) +
+              R"(":{"dtype":"U8","shape":[1],"data_offsets":[)" + std::to_string(i) + ',' +
+              std::to_string(i + 1) + "]}";
   }
   header += "}";
   const Scratch scratch;
@@ -195,7 +216,8 @@ TEST_CASE("a header of a million tensors is read in bounded time and memory") {
   CHECK(cpu_seconds < 20);  // about 1 in a release build; sanitizers cost more
   struct rusage usage {};
   REQUIRE(::getrusage(RUSAGE_SELF, &usage) == 0);
-  CHECK(usage.ru_maxrss < 2 << 20);  // KiB, of the whole test program: about 330,000 in a release build
+  CHECK(usage.ru_maxrss <
+        2 << 20);  // KiB, of the whole test program: about 330,000 in a release build
   INFO(cpu_seconds << " s, " << usage.ru_maxrss << " KiB");
   SUCCEED();
 }

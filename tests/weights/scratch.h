@@ -27,7 +27,9 @@ class Scratch {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }
-  [[nodiscard]] std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+  [[nodiscard]] std::string operator/(const std::string& name) const {
+    return (path_ / name).string();
+  }
   [[nodiscard]] std::string path() const { return path_.string(); }
 
  private:
@@ -47,7 +49,8 @@ inline std::string read_text(const std::string& path) {
 }
 
 // Length prefix + header + data, as given, right or wrong.
-inline std::string raw_safetensors(const std::string& header, const std::string& body, uint64_t length) {
+inline std::string raw_safetensors(const std::string& header, const std::string& body,
+                                   uint64_t length) {
   std::string file;
   for (int i = 0; i < 8; ++i) file += static_cast<char>(length >> (8 * i) & 0xff);
   return file + header + body;

@@ -32,10 +32,10 @@ training; the VAE saw them.
 
 def _stage_rows(config: dict) -> list[str]:
     rows = []
-    for name in ("text", "vae", "decoder", "joint", "low", "high"):
+    for name in ("text", "vae", "decoder", "joint", "low", "high", "high_more"):
         stage = config[name]
         for phase in stage.get("phases", [stage]):
-            ranks = 1 if name in ("text", "low", "high") else 2
+            ranks = 1 if name in ("text", "low", "high", "high_more") else 2
             batch = ranks * phase.get("batch", config["dit"]["batch"])
             rows.append(f"| {name} | {phase['steps']} | {batch} | {stage['lr']} |")
     return rows
@@ -46,15 +46,16 @@ def _training(config: dict, facts: dict) -> str:
              f"`{json.dumps(config['seeds'])}`; AMD EPYC, two single-thread ranks, bfloat16 autocast.", ""]
     if facts["is_continued"]:
         first = json.loads((HERE / "first_version.json").read_text())
-        lines += ["The weights were **continued from a first version** (`train.py continue`), not trained from nothing by "
-                  "the present configuration. " + first["note"], "", "| stage of the first version | steps | batch | |",
+        lines += ["The weights were **continued from a first version** (`train.py continue`), not trained from nothing "
+                  "by the present configuration. " + first["note"], "", "| stage of the first version | steps | batch | |",
                   "|---|---|---|---|"]
         lines += [f"| {s['name']} | {s['steps']} | {s['batch']} | {s['how']} |" for s in first["stages"]]
         lines += ["", "Then, with the text encoder and the VAE encoder kept:", ""]
     rows = _stage_rows(config)
     if facts["is_continued"]:
-        rows = [row for row in rows if row.split()[1] in ("decoder", "low", "high")]
-    return "\n".join([*lines, "| stage | steps | batch | Muon rate |", "|---|---|---|---|", *rows, "", facts["remarks"]])
+        rows = [row for row in rows if row.split()[1] in ("decoder", "low", "high", "high_more")]
+    table = ["| stage | steps | batch | Muon rate |", "|---|---|---|---|", *rows]
+    return "\n".join([*lines, *table, "", facts["remarks"]])
 
 
 def _accuracy(report: dict | None) -> str:

@@ -64,7 +64,7 @@ def videos_of_diffusers(cases: list[dict], options: argparse.Namespace):
     defaults = json.loads((Path(options.model) / "t2v.json").read_text())
     width, height = map(int, defaults["size"].split("x"))
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[options.dtype]
-    pipeline = WanPipeline.from_pretrained(options.model, torch_dtype=dtype)
+    pipeline = WanPipeline.from_pretrained(options.model, dtype=dtype)
     pipeline.set_progress_bar_config(disable=True)
     for first in range(0, len(cases), options.batch):
         batch = cases[first:first + options.batch]

@@ -1,8 +1,20 @@
-// Channel RMS normalisation with optional SiLU over bfloat16 rows, forward and backward, for training the VAE.
-// Built into the work folder by vae.py; its twin in plain PyTorch is vae.norm_act_reference.
+// Channel RMS normalisation with optional SiLU over bfloat16 rows, forward and backward, for
+// training the VAE. Built into the work folder by vae.py; its twin in plain PyTorch is
+// vae.norm_act_reference.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+
+struct NormActArgs {  // norm_act.py has its twin
+  const uint16_t* x;
+  const float* gamma;
+  const uint16_t* dy;  // backward only
+  uint16_t* out;       // y, or dx
+  float* dgamma;       // backward only
+  int64_t rows;
+  int32_t width;
+  int32_t silu;
+};
 
 namespace {
 
@@ -30,32 +42,35 @@ float read_row(const uint16_t* row, float* values) {  // returns 1 / norm
 }
 
 template <int C>
-void forward(const uint16_t* x, const float* gamma, uint16_t* y, long rows, bool silu) {
+void forward(const NormActArgs& args) {
   float gain[C], values[C];
-  for (int c = 0; c < C; c++) gain[c] = gamma[c] * std::sqrt(static_cast<float>(C));
-  for (long row = 0; row < rows; row++) {
-    const float inverse = read_row<C>(x + row * C, values);
+  for (int c = 0; c < C; c++) gain[c] = args.gamma[c] * std::sqrt(static_cast<float>(C));
+  for (int64_t row = 0; row < args.rows; row++) {
+    const float inverse = read_row<C>(args.x + row * C, values);
     for (int c = 0; c < C; c++) {
       float t = values[c] * inverse * gain[c];
-      if (silu) t = t / (1.f + std::exp(-t));
-      y[row * C + c] = narrow(t);
+      if (args.silu) t = t / (1.f + std::exp(-t));
+      args.out[row * C + c] = narrow(t);
     }
   }
 }
 
 template <int C>
-void backward(const uint16_t* x, const float* gamma, const uint16_t* dy, uint16_t* dx, float* dgamma, long rows,
-              bool silu) {
+void backward(const NormActArgs& args) {
   const float root = std::sqrt(static_cast<float>(C));
   float gain[C], values[C], grad[C], sums[C];
-  for (int c = 0; c < C; c++) gain[c] = gamma[c] * root, sums[c] = 0;
-  for (long row = 0; row < rows; row++) {
-    const float inverse = read_row<C>(x + row * C, values);
+  for (int c = 0; c < C; c++) {
+    gain[c] = args.gamma[c] * root;
+    sums[c] = 0;
+  }
+  for (int64_t row = 0; row < args.rows; row++) {
+    const float inverse = read_row<C>(args.x + row * C, values);
     float dot = 0;
     for (int c = 0; c < C; c++) {
-      const float unit = values[c] * inverse, t = unit * gain[c];
-      float d = widen(dy[row * C + c]);
-      if (silu) {
+      const float unit = values[c] * inverse;
+      const float t = unit * gain[c];
+      float d = widen(args.dy[row * C + c]);
+      if (args.silu) {
         const float s = 1.f / (1.f + std::exp(-t));
         d *= s * (1.f + t * (1.f - s));
       }
@@ -64,30 +79,36 @@ void backward(const uint16_t* x, const float* gamma, const uint16_t* dy, uint16_
       values[c] = unit;
       dot += grad[c] * unit;
     }
-    for (int c = 0; c < C; c++) dx[row * C + c] = narrow(inverse * (grad[c] - values[c] * dot));
+    for (int c = 0; c < C; c++)
+      args.out[row * C + c] = narrow(inverse * (grad[c] - values[c] * dot));
   }
-  for (int c = 0; c < C; c++) dgamma[c] = sums[c] * root;
+  for (int c = 0; c < C; c++) args.dgamma[c] = sums[c] * root;
 }
 
 }  // namespace
 
-extern "C" bool norm_act_forward(const uint16_t* x, const float* gamma, uint16_t* y, long rows, int width, bool silu) {
-  switch (width) {
-    case 8: forward<8>(x, gamma, y, rows, silu); return true;
-    case 16: forward<16>(x, gamma, y, rows, silu); return true;
-    case 32: forward<32>(x, gamma, y, rows, silu); return true;
-    case 64: forward<64>(x, gamma, y, rows, silu); return true;
-    default: return false;
+extern "C" void norm_act_forward(const NormActArgs* args) {
+  switch (args->width) {
+    case 8:
+      return forward<8>(*args);
+    case 16:
+      return forward<16>(*args);
+    case 32:
+      return forward<32>(*args);
+    case 64:
+      return forward<64>(*args);
   }
 }
 
-extern "C" bool norm_act_backward(const uint16_t* x, const float* gamma, const uint16_t* dy, uint16_t* dx,
-                                  float* dgamma, long rows, int width, bool silu) {
-  switch (width) {
-    case 8: backward<8>(x, gamma, dy, dx, dgamma, rows, silu); return true;
-    case 16: backward<16>(x, gamma, dy, dx, dgamma, rows, silu); return true;
-    case 32: backward<32>(x, gamma, dy, dx, dgamma, rows, silu); return true;
-    case 64: backward<64>(x, gamma, dy, dx, dgamma, rows, silu); return true;
-    default: return false;
+extern "C" void norm_act_backward(const NormActArgs* args) {
+  switch (args->width) {
+    case 8:
+      return backward<8>(*args);
+    case 16:
+      return backward<16>(*args);
+    case 32:
+      return backward<32>(*args);
+    case 64:
+      return backward<64>(*args);
   }
 }

@@ -32,16 +32,24 @@ def norm_act_reference(x: Tensor, gamma: Tensor, silu: bool) -> Tensor:
     return (torch.nn.functional.silu(wide) if silu else wide).to(x.dtype)
 
 
-def _pointer(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
+class _Args(ctypes.Structure):
+    """NormActArgs of norm_act.cpp."""
+    _fields_ = [(name, ctypes.c_void_p) for name in ("x", "gamma", "dy", "out", "dgamma")] + [
+        ("rows", ctypes.c_int64), ("width", ctypes.c_int32), ("silu", ctypes.c_int32)]
+
+
+def _args(x: Tensor, gamma: Tensor, silu: bool, **tensors: Tensor) -> object:
+    """A reference that keeps the struct alive for the call."""
+    pointers = {name: tensor.data_ptr() for name, tensor in tensors.items()}
+    return ctypes.byref(_Args(x=x.data_ptr(), gamma=gamma.data_ptr(), rows=x.numel() // x.shape[-1],
+                              width=x.shape[-1], silu=silu, **pointers))
 
 
 class _NormAct(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, gamma: Tensor, silu: bool) -> Tensor:
         y = torch.empty_like(x)
-        rows = ctypes.c_long(x.numel() // x.shape[-1])
-        _library().norm_act_forward(_pointer(x), _pointer(gamma), _pointer(y), rows, x.shape[-1], silu)
+        _library().norm_act_forward(_args(x, gamma, silu, out=y))
         ctx.save_for_backward(x, gamma)
         ctx.silu = silu
         return y
@@ -51,9 +59,7 @@ class _NormAct(torch.autograd.Function):
         x, gamma = ctx.saved_tensors
         dy = dy.to(torch.bfloat16).contiguous()
         dx, dgamma = torch.empty_like(x), torch.empty_like(gamma)
-        rows = ctypes.c_long(x.numel() // x.shape[-1])
-        _library().norm_act_backward(_pointer(x), _pointer(gamma), _pointer(dy), _pointer(dx), _pointer(dgamma), rows,
-                                     x.shape[-1], ctx.silu)
+        _library().norm_act_backward(_args(x, gamma, ctx.silu, dy=dy, out=dx, dgamma=dgamma))
         return dx, dgamma, None
 
 

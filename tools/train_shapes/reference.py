@@ -48,7 +48,7 @@ def encode_text(pipeline: WanPipeline, text: str, prefix: str, text_len: int, re
 def make_reference(model: str) -> tuple[dict[str, torch.Tensor], dict]:
     defaults = json.loads((Path(model) / "t2v.json").read_text())
     width, height = map(int, defaults["size"].split("x"))
-    pipeline = WanPipeline.from_pretrained(model, torch_dtype=torch.float32)
+    pipeline = WanPipeline.from_pretrained(model, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     record: dict[str, torch.Tensor] = {}
     called: list[str] = []

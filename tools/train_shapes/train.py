@@ -1,9 +1,9 @@
 """Trains the shapes model, stage by stage; every stage leaves a file and is skipped where the file is there.
 
     train.py all --work WORK --export models/shapes              from nothing
-    train.py continue --start MODEL --work WORK --export DIR     widens the decoder of an exported model, trains it and
-                                                                 both experts further (how the shipped weights were made)
-    train.py all --smoke --work WORK                             a few steps of everything, under a minute
+    train.py continue --start MODEL --work WORK --export DIR     widens the VAE of an exported model, trains its decoder
+                                                                 and both experts further (as the shipped weights were)
+    train.py all --smoke --work WORK                             a few steps of everything in this process
 
 The two ranks of a stage are processes with one thread each. A stage that was stopped goes on from its last state.
 """
@@ -39,7 +39,7 @@ def shrink_for_smoke(config: dict) -> dict:
     config["tokenizer"]["lines"] = 2000
     config["pool"] |= {"clips": small["clips"]}
     config["dit"]["batch"] = small["batch"]
-    for name in ("joint", "low", "high"):
+    for name in ("joint", "low", "high", "high_more"):
         config[name]["steps"] = small["steps"]
     for name in ("vae", "decoder"):
         config[name]["phases"] = [p | {"steps": small["phases"], "batch": 1} for p in config[name]["phases"]]
@@ -126,9 +126,11 @@ class Stages:
 
     def experts(self) -> None:
         """Rank 0 trains the low-noise expert, rank 1 the high-noise one; they do not talk."""
-        for name in ("low", "high")[self.ranks.rank::self.ranks.size]:
-            start = f"start_{name}" if self.start_model else "joint"
-            self._train_transformer(self.load_transformer(start), name, Ranks())
+        for chain in self.config["experts"][self.ranks.rank::self.ranks.size]:
+            for name in chain:
+                first = f"start_{name}" if self.start_model else "joint"
+                model = self.load_transformer(self.config[name].get("from", first))
+                self._train_transformer(model, name, Ranks())
 
     def start(self) -> None:
         """Takes an exported model apart."""
@@ -153,13 +155,15 @@ class Stages:
         vae = self.load_vae("decoder", is_wide=True)
         mean, std = self.statistics(pool.load_pool(self.work)[0])
         vae.register_to_config(latents_mean=mean, latents_std=std)
-        facts = {"eval": None, "is_continued": self.start_model is not None, "remarks": "", "weak_spots": "Not studied yet."}
+        facts = {"eval": None, "is_continued": self.start_model is not None, "remarks": "",
+                 "weak_spots": "Not studied yet."}
         for name in ("eval", "remarks", "weak_spots"):  # written by eval.py --json, and by hand
             path = self.work / f"{name}.json"
             if path.exists():
                 facts[name] = json.loads(path.read_text())
         parts = {"tokenizer": self.work / "spiece.model", "text_encoder": self.load_text_encoder(), "vae": vae,
-                 "high": self.load_transformer("high"), "low": self.load_transformer("low")}
+                 "low": self.load_transformer(self.config["experts"][0][-1]),
+                 "high": self.load_transformer(self.config["experts"][1][-1])}
         write_model(parts, self.config, facts, self.work, self.target)
 
 
@@ -187,14 +191,15 @@ def main() -> None:
     parser.add_argument("--as-rank", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    if options.as_rank:
-        torch.set_num_threads(1)
-        config = shrink_for_smoke(load_config()) if options.smoke else load_config()
-        ranks = Ranks.from_environment()
-        getattr(Stages(config, options.work, ranks, options.start, options.export), options.stage)()
-        return
     sizes = dict(STAGES["all"] + STAGES["continue"])
     stages = STAGES.get(options.stage) or [(options.stage, sizes[options.stage])]
+    if options.as_rank or options.smoke:
+        torch.set_num_threads(1)
+        config = shrink_for_smoke(load_config()) if options.smoke else load_config()
+        runner = Stages(config, options.work, Ranks.from_environment(), options.start, options.export)
+        for stage, _ in stages:
+            getattr(runner, stage)()
+        return
     for stage, size in stages:
         done = options.work / f"{stage}.done"
         if not done.exists() or stage == options.stage:

@@ -18,7 +18,9 @@ constexpr int64_t kMaxResBlocks = 64;
 constexpr size_t kMaxUpBlocks = 8;
 constexpr double kMaxStatistic = 1e6;
 
-void refuse_residual(const JsonFile& config) {
+void refuse_others(const JsonFile& config) {
+  const auto kind = config.find_string("_class_name");
+  if (kind && *kind != "AutoencoderKLWan") config.refuse("_class_name", "\"AutoencoderKLWan\"");
   if (config.find_bool("is_residual").value_or(false))
     config.refuse("is_residual", "false: the VAE 2.2 of TI2V-5B is not in this version of t2v");
   if (config.find_int("patch_size", 1, 64).value_or(1) != 1)
@@ -106,7 +108,7 @@ int64_t VaeSpec::temporal_factor() const {
 }
 
 VaeSpec parse_vae_spec(const JsonFile& config) {
-  refuse_residual(config);
+  refuse_others(config);
   VaeSpec spec;
   read_structure(config, spec);
   check_factor(config, "scale_factor_spatial", spec.spatial_factor());

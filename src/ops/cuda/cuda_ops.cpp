@@ -49,8 +49,8 @@ at::Tensor run_layer_norm(const char* op, const at::Tensor& input, const RowVect
 
 at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale,
                                const at::Tensor& shift, double eps, at::ScalarType out) {
-  return run_layer_norm("layer_norm_modulate", x,
-                        {kernels::Modulation::kScaleShift, scale, shift}, eps, out);
+  return run_layer_norm("layer_norm_modulate", x, {kernels::Modulation::kScaleShift, scale, shift},
+                        eps, out);
 }
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
@@ -77,8 +77,8 @@ at::Tensor rms_norm(const at::Tensor& input, const at::Tensor& weight, double ep
   return result;
 }
 
-kernels::RopeAxisTable axis_table(const at::Tensor& x, const at::Tensor& cos,
-                                  const at::Tensor& sin, int64_t positions, int64_t pairs) {
+kernels::RopeAxisTable axis_table(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                                  int64_t positions, int64_t pairs) {
   T2V_ASSERT(cos.dim() == 2 && cos.size(0) == positions && cos.size(1) == pairs);
   T2V_ASSERT(sin.sizes() == cos.sizes());
   require_same_device(x, cos);

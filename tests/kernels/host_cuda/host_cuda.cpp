@@ -71,9 +71,7 @@ void run_grid(const dim3& grid, const dim3& block, const std::function<void()>& 
   }
 }
 
-void barrier() {
-  swapcontext(&fibres[threadIdx.x].context, &scheduler);
-}
+void barrier() { swapcontext(&fibres[threadIdx.x].context, &scheduler); }
 
 float shuffle_xor(float value, int mask) {
   const unsigned thread = threadIdx.x;

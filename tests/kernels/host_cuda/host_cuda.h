@@ -1,7 +1,7 @@
 // Runs a CUDA kernel's source on the host: each thread of a block is a fibre, and all fibres go on
 // together from one synchronisation to the next. Force-included before a .cu that is compiled as
 // C++. Enough for kernels whose threads all meet at the same __syncthreads and full-warp shuffles;
-// it checks arithmetic and indices, not speed, races between barriers or memory alignment.
+// it checks arithmetic and indices, not speed or races between barriers.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -16,9 +16,11 @@ enum class DType : std::uint8_t { kFloat32, kBFloat16, kFloat16 };
 // Bytes of one element; 0 for a value outside the enumeration.
 T2V_HOST_DEVICE constexpr int element_bytes(DType dtype) {
   switch (dtype) {
-    case DType::kFloat32: return 4;
+    case DType::kFloat32:
+      return 4;
     case DType::kBFloat16:
-    case DType::kFloat16: return 2;
+    case DType::kFloat16:
+      return 2;
   }
   return 0;
 }
