@@ -5,7 +5,9 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)  # also keeps a*b+c from being fused behind our back
 
 set(t2v_warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
-    -Woverloaded-virtual)
+    -Woverloaded-virtual
+    -Wno-missing-field-initializers  # designated initialisers leave fields at their defaults on purpose
+    -Wno-restrict)                   # false alarms of GCC 12 on std::string (GCC bug 105651)
 set(t2v_cuda_host_warnings -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual)
 list(JOIN t2v_cuda_host_warnings "," t2v_cuda_host_warnings)
 

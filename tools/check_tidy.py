@@ -85,7 +85,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("files", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     program = find_program()
     if program is None:
         print("SKIPPED: clang-tidy 14 is not installed")

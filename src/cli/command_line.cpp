@@ -33,11 +33,12 @@ std::string unknown_flag(const std::string& shown, const std::string& name, cons
 bool usable(const Flag& flag, const Setting& setting, const Command* command, Problems& problems) {
   if (flag.commands == 0) {
     const std::string_view neutral = flag.value_name;
-    const bool accepted = !setting.value.empty() && setting.value.find(' ') == std::string::npos &&
-                          str(" ", neutral, " ").find(str(" ", setting.value, " ")) != std::string::npos;
+    const bool accepted =
+        !setting.value.empty() && setting.value.find(' ') == std::string::npos &&
+        str(" ", neutral, " ").find(str(" ", setting.value, " ")) != std::string::npos;
     if (!accepted) {
-      problems.add(str("--", flag.name, " is not in this version of t2v (",
-                       setting.where, "); try without it"));
+      problems.add(str("--", flag.name, " is not in this version of t2v (", setting.where,
+                       "); try without it"));
     }
     return false;
   }
@@ -95,8 +96,10 @@ class Parser {
     std::reverse(arguments.begin(), arguments.end());
     try {
       app_.parse(std::move(arguments));
-    } catch (const CLI::ParseError&) {  // values are strings: all that can be wrong is a missing one
-      problems_.add(str(last, ": a value is missing (command line); try t2v ", command_.name, " --help"));
+    } catch (
+        const CLI::ParseError&) {  // values are strings: all that can be wrong is a missing one
+      problems_.add(
+          str(last, ": a value is missing (command line); try t2v ", command_.name, " --help"));
       return line;
     }
     for (const auto& [flag, option] : options_) {
@@ -111,7 +114,8 @@ class Parser {
     Setting setting{.flag = &flag, .value = value, .where = kCommandLineWords};
     if (flag.arity == Arity::kSwitch) {
       if (value != "true") {
-        problems_.add(str("--", flag.name, ": takes no value, got ", quoted(value), " (command line)"));
+        problems_.add(
+            str("--", flag.name, ": takes no value, got ", quoted(value), " (command line)"));
         return;
       }
       setting.value.clear();
@@ -134,7 +138,8 @@ class Parser {
       } else {
         const size_t equals = std::min(argument.find('='), argument.size());
         const std::string shown = argument.substr(0, equals);
-        problems_.add(unknown_flag(shown, shown.substr(shown.find_first_not_of('-')), &command_, kCommandLineWords));
+        problems_.add(unknown_flag(shown, shown.substr(shown.find_first_not_of('-')), &command_,
+                                   kCommandLineWords));
         // What follows is most likely its value: no second problem for one mistake.
         const bool has_value = i + 1 < remaining.size() && !remaining[i + 1].starts_with("-");
         if (equals == argument.size() && has_value) ++i;
@@ -152,7 +157,8 @@ class Parser {
 std::vector<std::string> with_empty_values(const std::vector<std::string>& arguments) {
   std::vector<std::string> out;
   for (const std::string& argument : arguments) {
-    const bool empty_value = argument.starts_with("--") && argument.size() > 3 && argument.find('=') == argument.size() - 1;
+    const bool empty_value = argument.starts_with("--") && argument.size() > 3 &&
+                             argument.find('=') == argument.size() - 1;
     const Flag* flag = empty_value ? find_flag(argument.substr(2, argument.size() - 3)) : nullptr;
     if (flag && flag->arity == Arity::kValue) {
       out.push_back(argument.substr(0, argument.size() - 1));
@@ -182,8 +188,9 @@ CommandLine line_without_command(const std::vector<std::string>& arguments, Prob
     problems.add(str("unknown command: ", quoted(name), " is not known (command line)",
                      near.empty() ? "; try t2v --help" : str("; did you mean ", near, "?")));
   } else {
-    problems.add("no command: t2v needs to know what to do before any flag (command line); "
-                 "try t2v generate --prompt \"a red circle\" -o out.mp4, or t2v --help");
+    problems.add(
+        "no command: t2v needs to know what to do before any flag (command line); "
+        "try t2v generate --prompt \"a red circle\" -o out.mp4, or t2v --help");
   }
   return line;
 }
@@ -193,7 +200,8 @@ CommandLine line_without_command(const std::vector<std::string>& arguments, Prob
 CommandLine parse_command_line(const std::vector<std::string>& arguments, Problems& problems) {
   const Command* command = arguments.empty() ? nullptr : find_command(arguments[0]);
   if (!command) return line_without_command(arguments, problems);
-  return Parser(*command, problems).parse(with_empty_values({arguments.begin() + 1, arguments.end()}));
+  return Parser(*command, problems)
+      .parse(with_empty_values({arguments.begin() + 1, arguments.end()}));
 }
 
 void add_file_setting(const Command& command, const std::string& name, const Setting& given,

@@ -14,8 +14,8 @@ enum class Origin { kEnvironment, kConfig, kCommandLine, kPromptFile };
 
 struct Setting {
   const Flag* flag = nullptr;
-  std::string value;   // "" for switches and for optional values that were left out
-  std::string where;   // "command line", "config file 'x', line 3"
+  std::string value;  // "" for switches and for optional values that were left out
+  std::string where;  // "command line", "config file 'x', line 3"
   Origin origin = Origin::kCommandLine;
 };
 

@@ -10,9 +10,9 @@ namespace t2v::cli {
 
 // What a failed command leaves to finish by hand, for the error message of main.cpp.
 struct Aftermath {
-  std::string rescued_latents;  // written by the engine when a video cannot be saved
+  std::string rescued_latents;                 // written by the engine when a video cannot be saved
   std::filesystem::file_time_type not_before;  // an older file is of another run
-  std::string decode_command;   // finishes the video from them
+  std::string decode_command;                  // finishes the video from them
 };
 
 void run_generate(const Invocation& invocation, Aftermath& aftermath);

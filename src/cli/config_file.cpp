@@ -28,12 +28,18 @@ bool is_comment_or_blank(std::string_view text) {
 
 std::optional<char> escaped_char(char letter) {
   switch (letter) {
-    case 'n': return '\n';
-    case 't': return '\t';
-    case 'r': return '\r';
-    case '"': return '"';
-    case '\\': return '\\';
-    default: return std::nullopt;
+    case 'n':
+      return '\n';
+    case 't':
+      return '\t';
+    case 'r':
+      return '\r';
+    case '"':
+      return '"';
+    case '\\':
+      return '\\';
+    default:
+      return std::nullopt;
   }
 }
 

@@ -15,8 +15,8 @@ namespace {
 using core::str;
 using namespace std::chrono_literals;
 
-constexpr auto kBarInterval = 100ms;   // quick enough for the eye, cheap for a slow terminal
-constexpr auto kPlainInterval = 10s;   // logs stay short
+constexpr auto kBarInterval = 100ms;  // quick enough for the eye, cheap for a slow terminal
+constexpr auto kPlainInterval = 10s;  // logs stay short
 constexpr auto kJsonInterval = 200ms;
 constexpr int64_t kBarCells = 24;
 
@@ -24,6 +24,10 @@ ProgressMode resolve(const TalkOptions& options) {
   if (options.progress != ProgressMode::kAuto) return options.progress;
   if (options.verbosity == Verbosity::kQuiet) return ProgressMode::kNone;
   return stderr_is_terminal() && !options.dumb_terminal ? ProgressMode::kBar : ProgressMode::kPlain;
+}
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 bool is_edge(const ProgressEvent& event) {
@@ -56,43 +60,54 @@ std::string stage_words(Stage stage) {
 }
 
 Console::Console(const TalkOptions& options)
-    : mode_(resolve(options)), quiet_(options.verbosity == Verbosity::kQuiet), begin_(Clock::now()) {}
+    : mode_(resolve(options)),
+      quiet_(options.verbosity == Verbosity::kQuiet),
+      begin_(Clock::now()) {}
 
 Console::~Console() { end_line(); }
 
 void Console::begin(const std::string& title) {
   end_line();
   title_ = title;
-  stage_known_ = false;
+  visits_.clear();
+  stage_.reset();
   begin_ = Clock::now();
 }
 
 void Console::on_progress(const ProgressEvent& event) {
   if (mode_ == ProgressMode::kNone) return;
   const Clock::time_point now = Clock::now();
-  const bool new_stage = !stage_known_ || event.stage != stage_;
-  if (new_stage) {
-    stage_known_ = true;
-    stage_ = event.stage;
-    stage_start_ = now;
-  }
+  const bool first_visit = !visits_.contains(event.stage);
+  const bool entered = enter(event.stage, event.done);
   const auto interval = mode_ == ProgressMode::kBar     ? Clock::duration(kBarInterval)
                         : mode_ == ProgressMode::kPlain ? Clock::duration(kPlainInterval)
                                                         : Clock::duration(kJsonInterval);
-  if (!new_stage && !is_edge(event) && now - last_shown_ < interval) return;
+  // A log gets no line for each change between stages, a rewritten line does.
+  const bool fresh = first_visit || (entered && mode_ != ProgressMode::kPlain);
+  if (!fresh && !is_edge(event) && now - last_shown_ < interval) return;
   last_shown_ = now;
   if (mode_ == ProgressMode::kBar) show_bar(event);
-  if (mode_ == ProgressMode::kPlain) show_plain(event);
+  if (mode_ == ProgressMode::kPlain) show_plain(event, first_visit);
   if (mode_ == ProgressMode::kJson) show_json(event);
 }
 
-double Console::stage_seconds() const {
-  return std::chrono::duration<double>(Clock::now() - stage_start_).count();
+bool Console::enter(Stage stage, int64_t done) {
+  if (stage_ == stage) return false;
+  stage_ = stage;
+  const Clock::time_point now = Clock::now();
+  StageVisit& visit =
+      visits_.try_emplace(stage, StageVisit{.first_start = now, .start = now}).first->second;
+  visit.start = now;
+  visit.done_at_start = done;
+  return true;
 }
 
 double Console::seconds_left(const ProgressEvent& event) const {
-  if (event.done <= 0 || event.total < event.done) return -1;
-  return stage_seconds() / static_cast<double>(event.done) * static_cast<double>(event.total - event.done);
+  const StageVisit& visit = visits_.at(event.stage);
+  const int64_t done = event.done - visit.done_at_start;
+  if (done <= 0 || event.total < event.done) return -1;
+  return seconds_since(visit.start) / static_cast<double>(done) *
+         static_cast<double>(event.total - event.done);
 }
 
 void Console::show_bar(const ProgressEvent& event) {
@@ -101,36 +116,42 @@ void Console::show_bar(const ProgressEvent& event) {
   if (event.total > 0) {
     const int64_t filled = std::clamp<int64_t>(event.done * kBarCells / event.total, 0, kBarCells);
     line += str("  [", std::string(static_cast<size_t>(filled), '#'),
-                std::string(static_cast<size_t>(kBarCells - filled), '.'), "]  ", event.done, "/", event.total);
+                std::string(static_cast<size_t>(kBarCells - filled), '.'), "]  ", event.done, "/",
+                event.total);
   }
   if (!event.expert.empty()) line += "  " + event.expert;
-  if (const double left = seconds_left(event); left >= 0) line += "  " + duration_text(left) + " left";
+  if (const double left = seconds_left(event); left >= 0)
+    line += "  " + duration_text(left) + " left";
   // Wrapped lines could not be rewritten.
-  line = core::escape_control(line).substr(0, static_cast<size_t>(std::max(terminal_columns() - 1, 10)));
+  line = core::escape_control(line).substr(
+      0, static_cast<size_t>(std::max(terminal_columns() - 1, 10)));
   write_stderr(str("\r\x1b[K", line));
   line_open_ = true;
 }
 
-void Console::show_plain(const ProgressEvent& event) {
+void Console::show_plain(const ProgressEvent& event, bool first_visit) {
   const bool done = event.total > 0 && event.done >= event.total;
   std::string line = str("t2v: ", title_.empty() ? "" : title_ + ": ", stage_words(event.stage));
+  if (!event.expert.empty()) line += str(" (", event.expert, ")");
   if (done) {
-    line += str(" done in ", duration_text(stage_seconds()));
-  } else if (event.total > 0 && event.done > 0) {
+    line += str(" done in ", duration_text(seconds_since(visits_.at(event.stage).first_start)));
+  } else if (!first_visit && event.total > 0) {
     line += str(" ", event.done, "/", event.total);
-    if (!event.expert.empty()) line += str(" (", event.expert, ")");
-    line += str(", ", duration_text(seconds_left(event)), " left");
-  } else if (event.total > 1) {
-    line += str(" (", event.total, ")");
+    if (const double left = seconds_left(event); left >= 0)
+      line += str(", ", duration_text(left), " left");
   }
   write_stderr(core::escape_control(line) + "\n");
 }
 
 void Console::show_json(const ProgressEvent& event) {
   nlohmann::ordered_json line = {
-      {"event", "progress"},     {"stage", stage_name(event.stage)}, {"done", event.done},
-      {"total", event.total},    {"expert", event.expert},
-      {"elapsed_ms", std::round(std::chrono::duration<double, std::milli>(Clock::now() - begin_).count())}};
+      {"event", "progress"},
+      {"stage", stage_name(event.stage)},
+      {"done", event.done},
+      {"total", event.total},
+      {"expert", event.expert},
+      {"elapsed_ms",
+       std::round(std::chrono::duration<double, std::milli>(Clock::now() - begin_).count())}};
   if (const double left = seconds_left(event); left >= 0) line["eta_ms"] = std::round(left * 1000);
   if (!title_.empty()) line["title"] = title_;
   write_stderr(line.dump() + "\n");

@@ -2,6 +2,9 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
 #include <string>
 
 #include "cli/options.h"
@@ -32,18 +35,24 @@ class Console : public ProgressListener {
   using Clock = std::chrono::steady_clock;
 
   void show_bar(const ProgressEvent& event);
-  void show_plain(const ProgressEvent& event);
+  void show_plain(const ProgressEvent& event, bool first_visit);
   void show_json(const ProgressEvent& event);
-  [[nodiscard]] double stage_seconds() const;
+  // Takes note of the event's stage; true when it was not the current one.
+  bool enter(Stage stage, int64_t done);
   // Seconds to the end of the stage; negative when unknown.
   [[nodiscard]] double seconds_left(const ProgressEvent& event) const;
 
   ProgressMode mode_;
   bool quiet_;
   std::string title_;
-  bool stage_known_ = false;
-  Stage stage_ = Stage::kDenoise;
-  Clock::time_point stage_start_;
+  // Stages can interleave: an expert is loaded in the middle of denoising.
+  struct StageVisit {
+    Clock::time_point first_start;  // of the first visit
+    Clock::time_point start;        // of this visit
+    int64_t done_at_start = 0;      // units finished before this visit
+  };
+  std::map<Stage, StageVisit> visits_;
+  std::optional<Stage> stage_;
   Clock::time_point last_shown_;
   Clock::time_point begin_;
   bool line_open_ = false;

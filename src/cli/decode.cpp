@@ -40,8 +40,8 @@ void run_decode(const Invocation& invocation) {
   problems.throw_if_any();
   const std::string& latents = invocation.positionals.front();
   std::error_code ignored;
-  T2V_REQUIRE(fs::exists(latents, ignored), ErrorKind::kInput, "cannot read latents: no such file (",
-              quoted(latents), ")");
+  T2V_REQUIRE(fs::exists(latents, ignored), ErrorKind::kInput,
+              "cannot read latents: no such file (", quoted(latents), ")");
   T2V_REQUIRE(!fs::is_directory(latents, ignored), ErrorKind::kInput,
               "cannot read latents: it is a folder (", quoted(latents), ")");
 
@@ -64,7 +64,8 @@ void run_decode(const Invocation& invocation) {
   console.tell_json(done_json(report, path));
   if (talk.profile && talk.profile_path.empty()) write_stderr(profile_table(report));
   if (!talk.profile_path.empty()) {
-    write_file(talk.profile_path, join_profiles({profile_json(report, engine->recipe_json(report.recipe))}));
+    write_file(talk.profile_path,
+               join_profiles({profile_json(report, engine->recipe_json(report.recipe))}));
   }
   if (path != "-") write_stdout(path + "\n");
 }

@@ -10,7 +10,7 @@ namespace {
 
 constexpr auto kSwitch = Arity::kSwitch;
 constexpr auto kValue = Arity::kValue;
-constexpr unsigned kMedia = kGenerate | kDecode;          // commands that write a video
+constexpr unsigned kMedia = kGenerate | kDecode;  // commands that write a video
 constexpr unsigned kModelUsers = kGenerate | kDecode | kPresets | kTokenize;
 constexpr unsigned kLater = 0;
 
@@ -33,13 +33,13 @@ constexpr std::array kFlags{
     Flag{"prompt", 'p', kValue, kGenerate | kTokenize, Group::kMain, "TEXT",
          "what the video shows; repeatable; @FILE reads a file, - standard input", ""},
     Flag{"prompts", 0, kValue, kGenerate | kTokenize, Group::kMain, "FILE",
-         ".txt: one prompt a line, # comments; .jsonl: fields named like the flags",
-         "prompt-file"},
+         ".txt: one prompt a line, # comments; .jsonl: fields named like the flags", "prompt-file"},
     Flag{"negative-prompt", 'n', kValue, kGenerate, Group::kMain, "TEXT",
          "what to stay away from; \"\" for none (the model's own)", ""},
     Flag{"output", 'o', kValue, kMedia, Group::kMain, "PATH",
          "FILE.mp4 .mov .mkv .webm .gif .png (folder of frames), or - for standard output;\n"
-         "for several videos a folder or a name with {index} {seed} {slug}", "save-file"},
+         "for several videos a folder or a name with {index} {seed} {slug}",
+         "save-file"},
     Flag{"model", 'm', kValue, kModelUsers, Group::kMain, "PATH",
          "model folder; also T2V_MODEL (the model shipped with t2v)", "ckpt-dir model-path"},
     Flag{"tokenizer", 0, kValue, kTokenize, Group::kMain, "FILE",
@@ -73,8 +73,8 @@ constexpr std::array kFlags{
          "cfg cfg-scale sample-guide-scale"},
     Flag{"guidance-scale-high", 0, kValue, kGenerate, Group::kSampling, "G",
          "the high-noise expert", "cfg-high"},
-    Flag{"guidance-scale-low", 0, kValue, kGenerate, Group::kSampling, "G",
-         "the low-noise expert", "cfg-low"},
+    Flag{"guidance-scale-low", 0, kValue, kGenerate, Group::kSampling, "G", "the low-noise expert",
+         "cfg-low"},
     Flag{"boundary", 0, kValue, kGenerate, Group::kSampling, "B",
          "where the experts switch, 0 to 1", "boundary-ratio moe-boundary"},
     Flag{"latents", 0, kValue, kGenerate, Group::kSampling, "FILE",

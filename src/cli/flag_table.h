@@ -10,7 +10,12 @@ namespace t2v::cli {
 
 // Commands as bits, so that a flag can belong to several.
 enum CommandBit : unsigned {
-  kGenerate = 1, kDecode = 2, kInspect = 4, kPresets = 8, kTokenize = 16, kAllCommands = 31,
+  kGenerate = 1,
+  kDecode = 2,
+  kInspect = 4,
+  kPresets = 8,
+  kTokenize = 16,
+  kAllCommands = 31,
 };
 
 struct Command {
@@ -26,15 +31,15 @@ enum class Arity { kSwitch, kValue, kOptionalValue };
 enum class Group { kMain, kPicture, kSampling, kVideo, kRunning, kReports };
 
 struct Flag {
-  std::string_view name;        // long name with hyphens, without the leading two
-  char letter;                  // 0 = none
+  std::string_view name;  // long name with hyphens, without the leading two
+  char letter;            // 0 = none
   Arity arity;
-  unsigned commands;            // bits; 0 = known, but not in this version
+  unsigned commands;  // bits; 0 = known, but not in this version
   Group group;
   std::string_view value_name;  // shown in the help; for flags of later versions: values that
                                 // change nothing and are accepted already, separated by spaces
   std::string_view help;
-  std::string_view aliases;     // long names, separated by spaces
+  std::string_view aliases;  // long names, separated by spaces
 };
 
 std::span<const Command> commands();

@@ -34,7 +34,7 @@ struct GenerateOptions {
   EngineOptions engine;
   TalkOptions talk;
   media::SinkOptions sink;
-  int64_t count = 1;         // videos a prompt
+  int64_t count = 1;  // videos a prompt
   bool dry_run = false;
 };
 
@@ -46,8 +46,9 @@ GenerateOptions read_generate_options(const Flags& flags) {
   options.count = flags.integer("count", 1, kMaxVideos).value_or(1);
   options.dry_run = flags.has("dry-run");
   if (options.count > 1 && flags.has("latents")) {
-    flags.problems().add("--count: --latents fixes the noise, so all videos would be the same (command line); "
-                         "try one of the two");
+    flags.problems().add(
+        "--count: --latents fixes the noise, so all videos would be the same (command line); "
+        "try one of the two");
   }
   if (const Setting* attention = flags.find("attention"); attention && attention->value != "auto") {
     flags.refuse(*attention, "is not in this version of t2v, which has auto");
@@ -68,8 +69,9 @@ class OutputFolder {
     require_file_path(path_, "--output");
     std::error_code error;
     made_ = fs::create_directory(path_, error);
-    T2V_REQUIRE(!error, ErrorKind::kOutput, "cannot make the folder for the videos: ", error.message(), " (",
-                quoted(path_), ", --output)");
+    T2V_REQUIRE(!error, ErrorKind::kOutput,
+                "cannot make the folder for the videos: ", error.message(), " (", quoted(path_),
+                ", --output)");
   }
   OutputFolder(const OutputFolder&) = delete;
   OutputFolder& operator=(const OutputFolder&) = delete;
@@ -99,9 +101,11 @@ void check_patterns(const OutputPatterns& patterns, const GenerateOptions& optio
   require_file_path(options.talk.profile_path, "--profile");
 }
 
-void check_collisions(const std::vector<Job>& jobs, const Flags& flags, const GenerateOptions& options) {
+void check_collisions(const std::vector<Job>& jobs, const Flags& flags,
+                      const GenerateOptions& options) {
   NameRegistry names;
-  for (const char* input : {"config", "prompts", "latents"}) names.add(flags.path(input), str("--", input));
+  for (const char* input : {"config", "prompts", "latents"})
+    names.add(flags.path(input), str("--", input));
   names.add(options.talk.profile_path, "--profile");
   for (const Job& job : jobs) {
     names.add(job.output, "--output");
@@ -116,7 +120,8 @@ void check_formats(const std::vector<Job>& jobs, const media::SinkOptions& sink)
   for (const Job& job : jobs) {
     const Recipe& recipe = job.recipe;
     if (!checked.insert({recipe.width, recipe.height, recipe.fps}).second) continue;
-    media::open_media().validate(with_path(sink, job.output), recipe.width, recipe.height, recipe.fps);
+    media::open_media().validate(with_path(sink, job.output), recipe.width, recipe.height,
+                                 recipe.fps);
   }
 }
 
@@ -129,14 +134,17 @@ std::string dry_run_text(const Engine& engine, const std::vector<Job>& jobs) {
     ResolvedSettings settings = recipe_settings(jobs[i].recipe);
     settings.emplace_back("output", jobs[i].output);
     text += settings_text(settings, "");
-    for (const auto& [name, value] : engine.plan(jobs[i].recipe)) text += str("# ", name, ": ", value, "\n");
+    for (const auto& [name, value] : engine.plan(jobs[i].recipe))
+      text += str("# ", name, ": ", value, "\n");
   }
   return text;
 }
 
-std::string decode_command(const GenerateOptions& options, const Job& job, const std::string& latents) {
+std::string decode_command(const GenerateOptions& options, const Job& job,
+                           const std::string& latents) {
   std::string command = "t2v decode " + shell_quoted(latents);
-  if (options.engine.model_path != shipped_model()) command += " -m " + shell_quoted(options.engine.model_path);
+  if (options.engine.model_path != shipped_model())
+    command += " -m " + shell_quoted(options.engine.model_path);
   return command + " -o " + shell_quoted(job.output == "-" ? "out.mp4" : job.output);
 }
 
@@ -175,7 +183,8 @@ class Maker {
     for (const std::string& warning : report.warnings) console_.warn(warning);
     console_.tell(summary_text(report, job.output));
     console_.tell_json(done_json(report, job.output));
-    if (options_.talk.profile && options_.talk.profile_path.empty()) write_stderr(profile_table(report));
+    if (options_.talk.profile && options_.talk.profile_path.empty())
+      write_stderr(profile_table(report));
     if (!options_.talk.profile_path.empty()) {
       profiles_.push_back(profile_json(report, engine_.recipe_json(report.recipe)));
     }
@@ -199,8 +208,8 @@ void run_generate(const Invocation& invocation, Aftermath& aftermath) {
   const auto prompts = read_prompts(flags, *invocation.command, EmptyPrompts::kRefused);
   const auto requests = make_requests(flags, prompts);
   const int64_t num_videos = static_cast<int64_t>(requests.size()) * options.count;
-  T2V_REQUIRE(num_videos <= kMaxVideos, ErrorKind::kUsage, "--count: ", num_videos, " videos in one run, at most ",
-              kMaxVideos, " (command line)");
+  T2V_REQUIRE(num_videos <= kMaxVideos, ErrorKind::kUsage, "--count: ", num_videos,
+              " videos in one run, at most ", kMaxVideos, " (command line)");
   const OutputPatterns patterns = read_output_patterns(flags, num_videos);
   const OutputFolder folder(folder_to_make(flags.path("output"), patterns.several));
   check_patterns(patterns, options);

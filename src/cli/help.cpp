@@ -12,9 +12,9 @@ using core::str;
 constexpr size_t kHelpColumn = 32;
 
 constexpr std::pair<Group, const char*> kGroups[] = {
-    {Group::kMain, "What to make"},    {Group::kPicture, "Picture and time"},
-    {Group::kSampling, "Sampling"},    {Group::kVideo, "Video file"},
-    {Group::kRunning, "How to run"},   {Group::kReports, "What to tell"},
+    {Group::kMain, "What to make"},  {Group::kPicture, "Picture and time"},
+    {Group::kSampling, "Sampling"},  {Group::kVideo, "Video file"},
+    {Group::kRunning, "How to run"}, {Group::kReports, "What to tell"},
 };
 
 std::string flag_line(const Flag& flag) {
@@ -35,7 +35,8 @@ std::string flag_line(const Flag& flag) {
     help.insert(at + 1, margin);
   }
   if (help.empty()) return line + "\n";
-  line += line.size() + 2 > kHelpColumn ? "\n" + margin : std::string(kHelpColumn - line.size(), ' ');
+  line +=
+      line.size() + 2 > kHelpColumn ? "\n" + margin : std::string(kHelpColumn - line.size(), ' ');
   return line + help + "\n";
 }
 
@@ -44,10 +45,12 @@ std::string flag_line(const Flag& flag) {
 std::string program_help() {
   std::string text =
       "t2v turns text into video with Wan models.\n\n"
-      "  t2v generate --prompt \"a small red circle moves right on a black background\" -o out.mp4\n\n"
+      "  t2v generate --prompt \"a small red circle moves right on a black background\" -o "
+      "out.mp4\n\n"
       "Commands:\n";
   for (const Command& command : commands()) {
-    text += str("  ", command.name, std::string(12 - command.name.size(), ' '), command.summary, "\n");
+    text +=
+        str("  ", command.name, std::string(12 - command.name.size(), ' '), command.summary, "\n");
   }
   return text +
          "\nt2v COMMAND --help tells a command's flags; t2v --version the version.\n"
@@ -64,7 +67,8 @@ std::string command_help(const Command& command) {
     }
     if (!lines.empty()) text += str("\n", title, ":\n", lines);
   }
-  return text + "\nHyphen and underscore are the same in flag names; in (round brackets): the default.\n";
+  return text +
+         "\nHyphen and underscore are the same in flag names; in (round brackets): the default.\n";
 }
 
 }  // namespace t2v::cli

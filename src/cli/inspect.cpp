@@ -24,8 +24,10 @@ using Json = nlohmann::ordered_json;
 bool is_model(const fs::path& path) {
   std::error_code ignored;
   const std::string suffix = path.extension().string();
-  if (fs::is_directory(path, ignored)) return suffix != ".png" || fs::exists(path / "model_index.json", ignored);
-  constexpr std::string_view kWeights[] = {".safetensors", ".gguf", ".pth", ".pt", ".ckpt", ".bin", ".json"};
+  if (fs::is_directory(path, ignored))
+    return suffix != ".png" || fs::exists(path / "model_index.json", ignored);
+  constexpr std::string_view kWeights[] = {".safetensors", ".gguf", ".pth", ".pt",
+                                           ".ckpt",        ".bin",  ".json"};
   return std::find(std::begin(kWeights), std::end(kWeights), suffix) != std::end(kWeights);
 }
 
@@ -87,7 +89,8 @@ void run_inspect(const Invocation& invocation) {
   problems.throw_if_any();
   const std::string& path = invocation.positionals.front();
   std::error_code ignored;
-  T2V_REQUIRE(!path.empty() && fs::exists(path, ignored), is_model(path) ? ErrorKind::kModel : ErrorKind::kInput,
+  T2V_REQUIRE(!path.empty() && fs::exists(path, ignored),
+              is_model(path) ? ErrorKind::kModel : ErrorKind::kInput,
               "cannot inspect: no such file or folder (", quoted(path), ")");
   if (!is_model(path)) return inspect_video(path, flags);
   T2V_REQUIRE(!flags.has("command"), ErrorKind::kUsage, "--command: ", quoted(path),

@@ -23,26 +23,40 @@ namespace {
 
 int exit_code(ErrorKind kind) noexcept {
   switch (kind) {
-    case ErrorKind::kInternal: return 1;
-    case ErrorKind::kUsage: return 2;
-    case ErrorKind::kModel: return 3;
-    case ErrorKind::kInput: return 4;
-    case ErrorKind::kOutput: return 5;
-    case ErrorKind::kOutOfMemory: return 6;
-    case ErrorKind::kDevice: return 7;
-    case ErrorKind::kRemote: return 8;
-    case ErrorKind::kNumeric: return 10;
-    case ErrorKind::kCancelled: return 128 + (caught_signal() != 0 ? caught_signal() : 2);
+    case ErrorKind::kInternal:
+      return 1;
+    case ErrorKind::kUsage:
+      return 2;
+    case ErrorKind::kModel:
+      return 3;
+    case ErrorKind::kInput:
+      return 4;
+    case ErrorKind::kOutput:
+      return 5;
+    case ErrorKind::kOutOfMemory:
+      return 6;
+    case ErrorKind::kDevice:
+      return 7;
+    case ErrorKind::kRemote:
+      return 8;
+    case ErrorKind::kNumeric:
+      return 10;
+    case ErrorKind::kCancelled:
+      return 128 + (caught_signal() != 0 ? caught_signal() : 2);
   }
   return 1;
 }
 
 void set_log_level_of(Verbosity verbosity) {
   switch (verbosity) {
-    case Verbosity::kQuiet: return core::set_log_level(core::LogLevel::kError);
-    case Verbosity::kNormal: return core::set_log_level(core::LogLevel::kWarn);
-    case Verbosity::kVerbose: return core::set_log_level(core::LogLevel::kInfo);
-    case Verbosity::kDebug: return core::set_log_level(core::LogLevel::kDebug);
+    case Verbosity::kQuiet:
+      return core::set_log_level(core::LogLevel::kError);
+    case Verbosity::kNormal:
+      return core::set_log_level(core::LogLevel::kWarn);
+    case Verbosity::kVerbose:
+      return core::set_log_level(core::LogLevel::kInfo);
+    case Verbosity::kDebug:
+      return core::set_log_level(core::LogLevel::kDebug);
   }
 }
 
@@ -50,14 +64,21 @@ void run(const Invocation& invocation, Aftermath& aftermath) {
   Problems ignored;  // the command reports them
   set_log_level_of(read_talk_options(Flags(invocation.settings, ignored)).verbosity);
   switch (invocation.command->bit) {
-    case kGenerate: return run_generate(invocation, aftermath);
-    case kDecode: return run_decode(invocation);
-    case kInspect: return run_inspect(invocation);
-    case kPresets: return run_presets(invocation);
-    case kTokenize: return run_tokenize(invocation);
-    case kAllCommands: break;
+    case kGenerate:
+      return run_generate(invocation, aftermath);
+    case kDecode:
+      return run_decode(invocation);
+    case kInspect:
+      return run_inspect(invocation);
+    case kPresets:
+      return run_presets(invocation);
+    case kTokenize:
+      return run_tokenize(invocation);
+    case kAllCommands:
+      break;
   }
-  throw Error(ErrorKind::kInternal, "command without a function; this is a bug in t2v, please report it");
+  throw Error(ErrorKind::kInternal,
+              "command without a function; this is a bug in t2v, please report it");
 }
 
 void run_arguments(const std::vector<std::string>& arguments, Aftermath& aftermath) {
@@ -91,13 +112,16 @@ int guarded_main(const std::vector<std::string>& arguments) noexcept {
     run_arguments(arguments, aftermath);
     return 0;
   } catch (const Error& error) {
-    print_error(error.kind() == ErrorKind::kCancelled ? error.what() : with_aftermath(error.what(), aftermath));
+    print_error(error.kind() == ErrorKind::kCancelled ? error.what()
+                                                      : with_aftermath(error.what(), aftermath));
     return exit_code(error.kind());
   } catch (const std::bad_alloc&) {
-    print_error("out of memory: the host has no more to give; try a smaller --size or fewer --frames");
+    print_error(
+        "out of memory: the host has no more to give; try a smaller --size or fewer --frames");
     return exit_code(ErrorKind::kOutOfMemory);
   } catch (const std::exception& error) {
-    print_error(core::str("bug in t2v: ", error.what(), "; please report it with the command line"));
+    print_error(
+        core::str("bug in t2v: ", error.what(), "; please report it with the command line"));
     return exit_code(ErrorKind::kInternal);
   } catch (...) {
     print_error("bug in t2v: an unknown exception; please report it with the command line");

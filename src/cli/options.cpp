@@ -16,9 +16,9 @@ namespace {
 namespace fs = std::filesystem;
 using core::str;
 
-constexpr int64_t kMaxSide = 16384;    // px; keeps every product of sizes within 64 bits
+constexpr int64_t kMaxSide = 16384;  // px; keeps every product of sizes within 64 bits
 constexpr int64_t kMaxFrames = 100001;
-constexpr int64_t kMaxSteps = 1000;    // the model's own number of training timesteps
+constexpr int64_t kMaxSteps = 1000;  // the model's own number of training timesteps
 constexpr int64_t kMaxThreads = 4096;
 
 std::string environment(const char* name) {
@@ -27,11 +27,14 @@ std::string environment(const char* name) {
 }
 
 void add_environment(const Command& command, std::vector<Setting>& settings) {
-  for (const auto& [variable, name] : {std::pair{"T2V_MODEL", "model"}, {"T2V_BACKEND", "backend"}}) {
+  for (const auto& [variable, name] :
+       {std::pair{"T2V_MODEL", "model"}, {"T2V_BACKEND", "backend"}}) {
     const Flag* flag = find_flag(name);
     const std::string value = environment(variable);
     if (value.empty() || (flag->commands & command.bit) == 0) continue;
-    settings.push_back({.flag = flag, .value = value, .where = str("environment variable ", variable),
+    settings.push_back({.flag = flag,
+                        .value = value,
+                        .where = str("environment variable ", variable),
                         .origin = Origin::kEnvironment});
   }
 }
@@ -62,7 +65,8 @@ void read_device(const Flags& flags, EngineOptions& options) {
   } else if (value == "cuda") {
     options.device = Device::kCuda;
   } else {
-    const auto index = value.starts_with("cuda:") ? parse_uint64(std::string_view(value).substr(5)) : std::nullopt;
+    const auto index =
+        value.starts_with("cuda:") ? parse_uint64(std::string_view(value).substr(5)) : std::nullopt;
     if (!index || *index > 1023) {
       flags.refuse(*setting, "is not one of auto, cpu, cuda, cuda:N");
       return;
@@ -82,12 +86,13 @@ void read_size(const Flags& flags, Request& request) {
     return setting.flag->name != "size";
   });
   if (whole && sides) {
-    flags.problems().add(str("--size: given together with --width or --height (", sizes.front().where,
-                             "); try only one of the two forms"));
+    flags.problems().add(str("--size: given together with --width or --height (",
+                             sizes.front().where, "); try only one of the two forms"));
     return;
   }
   if (const Setting* setting = flags.find("size")) {
-    if (const auto size = parse_size(setting->value); !size || size->width > kMaxSide || size->height > kMaxSide) {
+    if (const auto size = parse_size(setting->value);
+        !size || size->width > kMaxSide || size->height > kMaxSide) {
       flags.refuse(*setting, str("is not WIDTHxHEIGHT from 1 to ", kMaxSide, ", 480p or 720p"));
     } else {
       request.width = size->width;
@@ -122,9 +127,11 @@ void read_preset(const Flags& flags, Request& request) {
   if (!setting) return;
   request.preset = setting->value;
   constexpr std::string_view kNow[] = {"official", "diffusers"};
-  constexpr std::string_view kLater[] = {"mlperf", "lightning-4", "draft", "preview", "standard", "high"};
+  constexpr std::string_view kLater[] = {"mlperf",  "lightning-4", "draft",
+                                         "preview", "standard",    "high"};
   if (std::find(std::begin(kNow), std::end(kNow), setting->value) != std::end(kNow)) return;
-  const bool later = std::find(std::begin(kLater), std::end(kLater), setting->value) != std::end(kLater);
+  const bool later =
+      std::find(std::begin(kLater), std::end(kLater), setting->value) != std::end(kLater);
   flags.refuse(*setting, later ? "is not in this version of t2v, which has official, diffusers"
                                : "is not one of official, diffusers");
 }
@@ -138,8 +145,10 @@ void read_guidance(const Flags& flags, Request& request) {
     const Setting* one = flags.find(name);
     return one && both && both->origin > one->origin;
   };
-  if (!beaten("guidance-scale-high")) request.guidance_scale_high = flags.real("guidance-scale-high", kRange);
-  if (!beaten("guidance-scale-low")) request.guidance_scale_low = flags.real("guidance-scale-low", kRange);
+  if (!beaten("guidance-scale-high"))
+    request.guidance_scale_high = flags.real("guidance-scale-high", kRange);
+  if (!beaten("guidance-scale-low"))
+    request.guidance_scale_low = flags.real("guidance-scale-low", kRange);
 }
 
 }  // namespace
@@ -210,8 +219,12 @@ std::optional<double> Flags::real(std::string_view name, RealRange range) const 
 Invocation read_invocation(const std::vector<std::string>& arguments) {
   Problems problems;
   CommandLine line = parse_command_line(arguments, problems);
-  Invocation invocation{.command = line.command, .settings = {}, .positionals = std::move(line.positionals),
-                        .help = line.help, .version = line.version, .problems = {}};
+  Invocation invocation{.command = line.command,
+                        .settings = {},
+                        .positionals = std::move(line.positionals),
+                        .help = line.help,
+                        .version = line.version,
+                        .problems = {}};
   if (line.help || line.version) return invocation;
   if (line.command) {
     add_environment(*line.command, invocation.settings);
@@ -234,14 +247,21 @@ EngineOptions read_engine_options(const Flags& flags) {
   if (!flags.has("model") && !flags.has("tokenizer")) {
     options.model_path = shipped_model();
     if (options.model_path.empty()) {
-      flags.problems().add("--model: no model was given and none lies beside the program (command line); try --model FOLDER");
+      flags.problems().add(
+          "--model: no model was given and none lies beside the program (command line); try "
+          "--model FOLDER");
     }
   }
   read_device(flags, options);
-  options.dtype = flags.choice<Dtype>("dtype", {{"auto", Dtype::kAuto}, {"fp32", Dtype::kFp32},
-                                                {"bf16", Dtype::kBf16}, {"fp16", Dtype::kFp16}})
+  options.dtype = flags
+                      .choice<Dtype>("dtype", {{"auto", Dtype::kAuto},
+                                               {"fp32", Dtype::kFp32},
+                                               {"bf16", Dtype::kBf16},
+                                               {"fp16", Dtype::kFp16}})
                       .value_or(Dtype::kAuto);
-  options.backend = flags.choice<Backend>("backend", {{"fused", Backend::kFused}, {"reference", Backend::kReference}})
+  options.backend = flags
+                        .choice<Backend>("backend", {{"fused", Backend::kFused},
+                                                     {"reference", Backend::kReference}})
                         .value_or(Backend::kFused);
   options.num_threads = static_cast<int>(flags.integer("threads", 1, kMaxThreads).value_or(0));
   return options;
@@ -254,10 +274,10 @@ Request read_request(const Flags& flags) {
   read_length(flags, request);
   request.fps = flags.real("fps", {.low = 0, .high = 1000, .low_open = true});
   request.steps = flags.integer("steps", 1, kMaxSteps);
-  request.solver = flags.choice<Solver>("solver", {{"unipc", Solver::kUniPC}, {"euler", Solver::kEuler},
-                                                   {"dpm++", Solver::kDpmpp}});
-  request.sigma_table = flags.choice<SigmaTable>("sigma-table", {{"wan", SigmaTable::kWan},
-                                                                 {"diffusers", SigmaTable::kDiffusers}});
+  request.solver = flags.choice<Solver>(
+      "solver", {{"unipc", Solver::kUniPC}, {"euler", Solver::kEuler}, {"dpm++", Solver::kDpmpp}});
+  request.sigma_table = flags.choice<SigmaTable>(
+      "sigma-table", {{"wan", SigmaTable::kWan}, {"diffusers", SigmaTable::kDiffusers}});
   request.shift = flags.real("shift", {.low = 0, .high = 1000, .low_open = true});
   read_guidance(flags, request);
   request.boundary = flags.real("boundary", {.low = 0, .high = 1});
@@ -269,16 +289,18 @@ Request read_request(const Flags& flags) {
 
 TalkOptions read_talk_options(const Flags& flags) {
   TalkOptions options;
-  options.progress = flags.choice<ProgressMode>("progress", {{"auto", ProgressMode::kAuto},
-                                                             {"bar", ProgressMode::kBar},
-                                                             {"plain", ProgressMode::kPlain},
-                                                             {"json", ProgressMode::kJson},
-                                                             {"none", ProgressMode::kNone}})
+  options.progress = flags
+                         .choice<ProgressMode>("progress", {{"auto", ProgressMode::kAuto},
+                                                            {"bar", ProgressMode::kBar},
+                                                            {"plain", ProgressMode::kPlain},
+                                                            {"json", ProgressMode::kJson},
+                                                            {"none", ProgressMode::kNone}})
                          .value_or(ProgressMode::kAuto);
   const size_t verbose = flags.find_all({"verbose"}).size();
   if (verbose > 0 && flags.has("quiet") &&
       flags.find("verbose")->origin == flags.find("quiet")->origin) {
-    flags.problems().add("--quiet: given together with --verbose (command line); try only one of the two");
+    flags.problems().add(
+        "--quiet: given together with --verbose (command line); try only one of the two");
   }
   if (flags.has("quiet")) {
     options.verbosity = Verbosity::kQuiet;

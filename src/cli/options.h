@@ -43,7 +43,8 @@ class Flags {
   [[nodiscard]] std::optional<std::string> text(std::string_view name) const;
   // A path: not empty.
   [[nodiscard]] std::string path(std::string_view name) const;
-  [[nodiscard]] std::optional<int64_t> integer(std::string_view name, int64_t low, int64_t high) const;
+  [[nodiscard]] std::optional<int64_t> integer(std::string_view name, int64_t low,
+                                               int64_t high) const;
   [[nodiscard]] std::optional<uint64_t> seed(std::string_view name) const;
   [[nodiscard]] std::optional<double> real(std::string_view name, RealRange range) const;
 
@@ -77,9 +78,9 @@ enum class Verbosity { kQuiet, kNormal, kVerbose, kDebug };
 struct TalkOptions {
   ProgressMode progress = ProgressMode::kAuto;
   Verbosity verbosity = Verbosity::kNormal;
-  bool dumb_terminal = false;       // TERM is unset or "dumb"
-  bool profile = false;             // --profile was given
-  std::string profile_path;         // "" = a table on stderr
+  bool dumb_terminal = false;  // TERM is unset or "dumb"
+  bool profile = false;        // --profile was given
+  std::string profile_path;    // "" = a table on stderr
 };
 
 // One run: parsed, merged with --config and the environment. positionals: the command's own.
@@ -89,7 +90,7 @@ struct Invocation {
   std::vector<std::string> positionals;
   bool help = false;
   bool version = false;
-  Problems problems;                // of flags; the command adds those of their values and throws
+  Problems problems;  // of flags; the command adds those of their values and throws
 };
 
 // Throws Error{kUsage} when there is no command, Error{kInput} for the config file.

@@ -99,11 +99,12 @@ void NameRegistry::add(const std::string& path, const std::string& what) {
   for (const Entry& entry : entries_) {
     if (entry.path != full) continue;
     const bool same = entry.what == what;
-    throw Error(ErrorKind::kUsage,
-                str(same ? str("several videos would get the same name for ", what)
-                         : str(entry.what, " and ", what, " name the same file"),
-                    ": ", quoted(path), " is used twice (command line); try ",
-                    same ? "a name with {index}, {seed} or {slug} in it" : "another name for one of them"));
+    throw Error(
+        ErrorKind::kUsage,
+        str(same ? str("several videos would get the same name for ", what)
+                 : str(entry.what, " and ", what, " name the same file"),
+            ": ", quoted(path), " is used twice (command line); try ",
+            same ? "a name with {index}, {seed} or {slug} in it" : "another name for one of them"));
   }
   entries_.push_back({full, what});
 }

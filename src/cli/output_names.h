@@ -9,7 +9,7 @@ namespace t2v::cli {
 
 // One video of a run.
 struct NamedVideo {
-  int64_t index = 1;   // 1-based
+  int64_t index = 1;  // 1-based
   uint64_t seed = 0;
   std::string prompt;
 };

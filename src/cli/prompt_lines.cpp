@@ -14,10 +14,24 @@ using core::str;
 using Json = nlohmann::ordered_json;
 
 // Flags that make sense for one video of several.
-constexpr std::string_view kLineFlags[] = {
-    "negative-prompt", "size", "width", "height", "frames", "seconds", "fps", "steps", "solver",
-    "shift", "sigma-table", "guidance-scale", "guidance-scale-high", "guidance-scale-low",
-    "boundary", "seed", "latents", "preset"};
+constexpr std::string_view kLineFlags[] = {"negative-prompt",
+                                           "size",
+                                           "width",
+                                           "height",
+                                           "frames",
+                                           "seconds",
+                                           "fps",
+                                           "steps",
+                                           "solver",
+                                           "shift",
+                                           "sigma-table",
+                                           "guidance-scale",
+                                           "guidance-scale-high",
+                                           "guidance-scale-low",
+                                           "boundary",
+                                           "seed",
+                                           "latents",
+                                           "preset"};
 
 std::string_view trimmed(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t");
@@ -43,7 +57,8 @@ void read_field(const std::string& name, const Json& value, const Command& comma
                 Problems& problems) {
   std::string text;
   if (!scalar_text(value, text)) {
-    problems.add(str("bad field ", quoted(name), ": expected a string or a number (", prompt.where, ")"));
+    problems.add(
+        str("bad field ", quoted(name), ": expected a string or a number (", prompt.where, ")"));
     return;
   }
   const Flag* flag = find_flag(name);
@@ -51,12 +66,13 @@ void read_field(const std::string& name, const Json& value, const Command& comma
     prompt.text = text;
     return;
   }
-  const bool allowed = !flag || flag->commands == 0 ||
-                       std::find(std::begin(kLineFlags), std::end(kLineFlags), flag->name) !=
-                           std::end(kLineFlags);
+  const bool allowed =
+      !flag || flag->commands == 0 ||
+      std::find(std::begin(kLineFlags), std::end(kLineFlags), flag->name) != std::end(kLineFlags);
   if (!allowed) {
     problems.add(str("bad field ", quoted(name), ": --", flag->name,
-                     " cannot be set for one line (", prompt.where, "); try it on the command line"));
+                     " cannot be set for one line (", prompt.where,
+                     "); try it on the command line"));
     return;
   }
   add_file_setting(command, name,
@@ -93,7 +109,8 @@ std::vector<Prompt> prompts_of_json_lines(const std::vector<std::string>& lines,
       problems.add(str("bad line: field 'prompt' is missing (", prompt.where, ")"));
       continue;
     }
-    for (const auto& [name, value] : fields.items()) read_field(name, value, command, prompt, problems);
+    for (const auto& [name, value] : fields.items())
+      read_field(name, value, command, prompt, problems);
     prompts.push_back(std::move(prompt));
   }
   problems.throw_if_any(ErrorKind::kInput);

@@ -28,8 +28,8 @@ std::string without_last_newline(std::string text) {
 Prompt read_prompt_flag(const Setting& setting, size_t number, bool& stdin_used) {
   Prompt prompt{.text = setting.value, .where = str("--prompt ", number), .settings = {}};
   if (setting.value == "-") {
-    T2V_REQUIRE(!stdin_used, ErrorKind::kUsage,
-                "--prompt: standard input can be read once only (", prompt.where, ")");
+    T2V_REQUIRE(!stdin_used, ErrorKind::kUsage, "--prompt: standard input can be read once only (",
+                prompt.where, ")");
     stdin_used = true;
     prompt.text = without_last_newline(read_text_file("-", kMaxPromptBytes, "prompt"));
     prompt.where = "standard input";
@@ -59,8 +59,9 @@ std::vector<Prompt> read_prompt_file(const std::string& path, const Command& com
 }  // namespace
 
 void require_prompt_text(const std::string& text, const std::string& where) {
-  T2V_REQUIRE(text.size() <= kMaxPromptBytes, ErrorKind::kInput, "prompt is too long: ",
-              text.size(), " bytes, at most ", kMaxPromptBytes, " are read (", where, ")");
+  T2V_REQUIRE(text.size() <= kMaxPromptBytes, ErrorKind::kInput,
+              "prompt is too long: ", text.size(), " bytes, at most ", kMaxPromptBytes,
+              " are read (", where, ")");
   require_clean_text(text, "prompt", where);
 }
 

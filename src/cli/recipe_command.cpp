@@ -14,10 +14,26 @@ using core::str;
 using Json = nlohmann::ordered_json;
 
 // Flags of `generate` that a recipe may set; nothing else of a file gets into a command line.
-constexpr std::string_view kRecipeFlags[] = {
-    "model", "prompt", "negative-prompt", "size", "width", "height", "frames", "fps", "steps",
-    "solver", "shift", "sigma-table", "guidance-scale", "guidance-scale-high",
-    "guidance-scale-low", "boundary", "seed", "latents", "preset", "dtype"};
+constexpr std::string_view kRecipeFlags[] = {"model",
+                                             "prompt",
+                                             "negative-prompt",
+                                             "size",
+                                             "width",
+                                             "height",
+                                             "frames",
+                                             "fps",
+                                             "steps",
+                                             "solver",
+                                             "shift",
+                                             "sigma-table",
+                                             "guidance-scale",
+                                             "guidance-scale-high",
+                                             "guidance-scale-low",
+                                             "boundary",
+                                             "seed",
+                                             "latents",
+                                             "preset",
+                                             "dtype"};
 
 // The shipped model is the default and has no path that holds on every machine.
 bool is_shipped_model(const std::string& name) {
@@ -29,11 +45,13 @@ bool is_shipped_model(const std::string& name) {
 std::string shell_quoted(const std::string& text) {
   const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](char letter) {
     return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||
-           (letter >= '0' && letter <= '9') || std::string_view("_-./:,+@%").find(letter) != std::string_view::npos;
+           (letter >= '0' && letter <= '9') ||
+           std::string_view("_-./:,+@%").find(letter) != std::string_view::npos;
   });
   if (plain) return text;
   std::string out = "'";
-  for (const char letter : text) out += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
+  for (const char letter : text)
+    out += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
   return out + "'";
 }
 
@@ -44,8 +62,8 @@ std::string command_of_recipe(const std::string& recipe_json, const std::string&
   std::string command = "t2v generate";
   for (const auto& [key, value] : recipe.items()) {
     const Flag* flag = find_flag(key);
-    const bool known = flag && std::find(std::begin(kRecipeFlags), std::end(kRecipeFlags), flag->name) !=
-                                   std::end(kRecipeFlags);
+    const bool known = flag && std::find(std::begin(kRecipeFlags), std::end(kRecipeFlags),
+                                         flag->name) != std::end(kRecipeFlags);
     if (!known || !(value.is_string() || value.is_number())) continue;
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     if (flag->name == "model" && is_shipped_model(text)) continue;

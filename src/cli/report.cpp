@@ -31,21 +31,32 @@ std::string seconds_of(double ms) { return duration_text(ms / kMsPerSecond); }
 
 // Bare where the config reader takes it as it is.
 std::string config_value(const std::string& value) {
-  const bool bare = !value.empty() &&
-                    std::all_of(value.begin(), value.end(), [](unsigned char letter) {
-                      return letter > ' ' && letter != '"' && letter != '\'' && letter != '\\' &&
-                             letter != '#' && letter < 0x7f;
-                    });
+  const bool bare =
+      !value.empty() && std::all_of(value.begin(), value.end(), [](unsigned char letter) {
+        return letter > ' ' && letter != '"' && letter != '\'' && letter != '\\' && letter != '#' &&
+               letter < 0x7f;
+      });
   if (bare) return value;
   std::string out = "\"";
   for (const char letter : value) {
     switch (letter) {
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      default: out += letter;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      default:
+        out += letter;
     }
   }
   return out + "\"";
@@ -55,9 +66,12 @@ std::string config_value(const std::string& value) {
 
 const char* word_of(Solver solver) noexcept {
   switch (solver) {
-    case Solver::kUniPC: return "unipc";
-    case Solver::kEuler: return "euler";
-    case Solver::kDpmpp: return "dpm++";
+    case Solver::kUniPC:
+      return "unipc";
+    case Solver::kEuler:
+      return "euler";
+    case Solver::kDpmpp:
+      return "dpm++";
   }
   return "unknown";
 }
@@ -84,8 +98,9 @@ std::string summary_text(const Report& report, const std::string& output) {
               number_text(recipe.fps), " fps");
   if (recipe.steps > 0) {
     text += str(", ", recipe.steps, " steps ", word_of(recipe.solver), ", sigma table ",
-                word_of(recipe.sigma_table), ", shift ", number_text(recipe.shift), ", guidance ", guidance,
-                recipe.boundary ? str(", boundary ", number_text(*recipe.boundary)) : "", ", seed ", recipe.seed);
+                word_of(recipe.sigma_table), ", shift ", number_text(recipe.shift), ", guidance ",
+                guidance, recipe.boundary ? str(", boundary ", number_text(*recipe.boundary)) : "",
+                ", seed ", recipe.seed);
   }
   text += "\nt2v: ";
   for (const StageTime& stage : report.stages) {
@@ -93,7 +108,8 @@ std::string summary_text(const Report& report, const std::string& output) {
   }
   text += str("total ", seconds_of(report.total_ms));
   if (report.host_peak_bytes > 0) text += str("; peak memory ", mebibytes(report.host_peak_bytes));
-  text += str("\nt2v: wrote ", output == "-" ? "standard output" : core::escape_control(output), "\n");
+  text +=
+      str("\nt2v: wrote ", output == "-" ? "standard output" : core::escape_control(output), "\n");
   return text;
 }
 
@@ -101,19 +117,21 @@ std::string profile_table(const Report& report) {
   char line[160];
   std::string text = "stage                  start ms     wall ms    read MiB\n";
   for (const StageTime& stage : report.stages) {
-    std::snprintf(line, sizeof line, "%-20s %10.1f  %10.1f  %10.1f\n", stage_name(stage.stage), stage.start_ms,
-                  stage.wall_ms, static_cast<double>(stage.bytes_read) / kBytesPerMiB);
+    std::snprintf(line, sizeof line, "%-20s %10.1f  %10.1f  %10.1f\n", stage_name(stage.stage),
+                  stage.start_ms, stage.wall_ms,
+                  static_cast<double>(stage.bytes_read) / kBytesPerMiB);
     text += line;
   }
   if (!report.steps.empty()) text += "step  expert        timestep     wall ms\n";
   for (const StepTime& step : report.steps) {
-    std::snprintf(line, sizeof line, "%4lld  %-12.12s  %8lld  %10.1f\n", static_cast<long long>(step.index),
-                  step.expert.empty() ? "-" : step.expert.c_str(), static_cast<long long>(step.timestep),
-                  step.wall_ms);
+    std::snprintf(line, sizeof line, "%4lld  %-12.12s  %8lld  %10.1f\n",
+                  static_cast<long long>(step.index),
+                  step.expert.empty() ? "-" : step.expert.c_str(),
+                  static_cast<long long>(step.timestep), step.wall_ms);
     text += line;
   }
-  std::snprintf(line, sizeof line, "first step %.1f ms, total %.1f ms, peak memory %s\n", report.first_step_ms,
-                report.total_ms, mebibytes(report.host_peak_bytes).c_str());
+  std::snprintf(line, sizeof line, "first step %.1f ms, total %.1f ms, peak memory %s\n",
+                report.first_step_ms, report.total_ms, mebibytes(report.host_peak_bytes).c_str());
   return text + line;
 }
 
@@ -185,7 +203,8 @@ ResolvedSettings recipe_settings(const Recipe& recipe) {
 
 std::string settings_text(const ResolvedSettings& settings, const std::string& indent) {
   std::string text;
-  for (const auto& [name, value] : settings) text += str(indent, name, " = ", config_value(value), "\n");
+  for (const auto& [name, value] : settings)
+    text += str(indent, name, " = ", config_value(value), "\n");
   return text;
 }
 

@@ -6,7 +6,8 @@
 
 namespace t2v::cli {
 
-// The token that SIGINT, SIGTERM and SIGHUP set. There is one, for signal handlers can have no owner.
+// The token that SIGINT, SIGTERM and SIGHUP set. There is one, for signal handlers can have no
+// owner.
 const CancelToken& cancel_token() noexcept;
 
 // Installs the handlers (signals that were ignored stay ignored), ignores SIGPIPE and SIGXFSZ so

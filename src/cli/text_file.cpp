@@ -85,7 +85,8 @@ void require_clean_text(const std::string& text, const std::string& what,
   const size_t invalid = core::find_invalid_utf8(text);
   if (invalid == std::string_view::npos) return;
   char byte[8];
-  std::snprintf(byte, sizeof byte, "0x%02x", static_cast<unsigned>(static_cast<unsigned char>(text[invalid])));
+  std::snprintf(byte, sizeof byte, "0x%02x",
+                static_cast<unsigned>(static_cast<unsigned char>(text[invalid])));
   throw Error(ErrorKind::kInput, str(what, " is not valid UTF-8: byte ", byte, " at offset ",
                                      invalid, " (", where, ")"));
 }

@@ -24,7 +24,8 @@ void run_tokenize(const Invocation& invocation) {
                                          {"clean", result.clean},
                                          {"ids", result.ids},
                                          {"truncated", result.truncated}};
-    write_stdout(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+    write_stdout(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+                 "\n");
   }
 }
 

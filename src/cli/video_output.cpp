@@ -31,8 +31,9 @@ media::SinkOptions with_path(media::SinkOptions options, const std::string& path
 }
 
 void require_video_target(const media::SinkOptions& options) {
-  T2V_REQUIRE(options.path != "-" || !stdout_is_terminal(), ErrorKind::kUsage,
-              "--output: a video is not for a terminal (standard output); try -o FILE.mp4 or a pipe");
+  T2V_REQUIRE(
+      options.path != "-" || !stdout_is_terminal(), ErrorKind::kUsage,
+      "--output: a video is not for a terminal (standard output); try -o FILE.mp4 or a pipe");
   const bool frames = fs::path(options.path).extension() == ".png";
   if (options.path != "-" && !frames) require_file_path(options.path, "--output");
   media::open_media().validate(options);

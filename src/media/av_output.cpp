@@ -66,8 +66,8 @@ int64_t AvOutput::seek_callback(void* self, int64_t offset, int whence) {
   int64_t target = offset;
   if (origin == SEEK_CUR) target += output->position_;
   if (origin == SEEK_END) target += output->size_;
-  if (target < 0 || target > output->size_) return AVERROR(EINVAL);
-  output->position_ = target;
+  if (target < 0) return AVERROR(EINVAL);
+  output->position_ = target;  // may lie past the end: faststart moves short files that far
   return target;
 }
 
@@ -76,13 +76,14 @@ void AvOutput::write(const uint8_t* bytes, int64_t size) {
     pipe_.write(bytes, static_cast<size_t>(size));
     return;
   }
-  const int64_t inside = std::min(size, size_ - position_);
-  if (inside > 0) file_->write_at(bytes, static_cast<size_t>(inside), position_);
-  if (size > inside) {
-    file_->write(bytes + inside, static_cast<size_t>(size - inside));
-    size_ += size - inside;
+  if (position_ == appended_) {
+    file_->write(bytes, static_cast<size_t>(size));
+    appended_ += size;
+  } else {
+    file_->write_at(bytes, static_cast<size_t>(size), position_);
   }
   position_ += size;
+  size_ = std::max(size_, position_);
 }
 
 }  // namespace t2v::media

@@ -37,6 +37,7 @@ class AvOutput {
   std::unique_ptr<core::AtomicFile> file_;  // null = standard output
   StdoutPipe pipe_;
   int64_t position_ = 0;
+  int64_t appended_ = 0;  // where the file's own write() goes on
   int64_t size_ = 0;
   std::exception_ptr error_;
   AVIOContext* io_ = nullptr;

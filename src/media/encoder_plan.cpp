@@ -32,6 +32,9 @@ constexpr std::array<Quality, 6> kQualities{{{"libx264", 18, 51},
                                              {"libvpx", 10, 63},
                                              {"libaom-av1", 20, 63}}};
 
+constexpr std::array<std::string_view, 10> kPresets{"ultrafast", "superfast", "veryfast", "faster",   "fast",
+                                                    "medium",    "slow",      "slower",   "veryslow", "placebo"};
+
 const char* container_name(OutputFormat format) {
   switch (format) {
     case OutputFormat::kMov: return "mov";
@@ -156,10 +159,24 @@ void add_quality(const SinkOptions& options, EncoderPlan& plan) {
   }
 }
 
+// At quality 18 the chroma of flat areas would come back up to 3/255 off; this much finer chroma (QP
+// steps) keeps it within 2/255 and costs about a tenth of the file.
+void add_fine_chroma(EncoderPlan& plan) {
+  if (std::string_view(plan.codec->name) == "libx264") plan.options.emplace_back("x264-params", "chroma-qp-offset=-6");
+}
+
 void add_preset(const SinkOptions& options, EncoderPlan& plan) {
   if (options.encoder_preset.empty()) return;
   T2V_REQUIRE(has_option(*plan.codec, "preset"), ErrorKind::kUsage, "video encoder ", plan.codec->name,
               " has no presets (--encoder-preset); try leaving it out");
+  // x264 prints a wrong name itself, so it must not see one.
+  const std::string_view codec = plan.codec->name;
+  if (codec.starts_with("libx26")) {
+    const bool known = std::find(kPresets.begin(), kPresets.end(), options.encoder_preset) != kPresets.end();
+    T2V_REQUIRE(known, ErrorKind::kUsage, "unknown preset '", escape_control(options.encoder_preset), "' of ", codec,
+                " (--encoder-preset); try ultrafast, superfast, veryfast, faster, fast, medium, slow, slower, "
+                "veryslow or placebo");
+  }
   plan.options.emplace_back("preset", options.encoder_preset);
 }
 
@@ -181,6 +198,7 @@ EncoderPlan plan_encoder(const SinkOptions& options, bool odd_width, bool odd_he
               " takes no pixel format that t2v can make (--codec); try libx264");
   plan.layout = layout_of(*descriptor);
   add_quality(options, plan);
+  add_fine_chroma(plan);
   add_preset(options, plan);
   return plan;
 }

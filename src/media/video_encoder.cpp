@@ -4,6 +4,8 @@ extern "C" {
 #include <libavutil/pixdesc.h>
 }
 
+#include <string_view>
+
 #include "core/check.h"
 
 namespace t2v::media {
@@ -44,7 +46,9 @@ VideoEncoder::VideoEncoder(const EncoderPlan& plan, const Settings& settings)
 
   Dictionary options;
   for (const auto& [key, value] : plan.options) options.set(key.c_str(), value);
-  if (!settings.describe_itself && plan.codec->id == AV_CODEC_ID_HEVC) options.set("x265-params", "info=0:log-level=none");
+  if (std::string_view(plan.codec->name) == "libx265") {  // it prints on its own, past libav
+    options.set("x265-params", settings.describe_itself ? "log-level=none" : "log-level=none:info=0");
+  }
   forget_av_log();
   const int code = avcodec_open2(codec_.get(), plan.codec, options.address());
   T2V_REQUIRE(code >= 0, ErrorKind::kUsage, "video encoder ", plan.codec->name, " refuses ", settings.width, "x",

@@ -23,8 +23,10 @@ Request request_of(const std::vector<std::string>& arguments, std::string* probl
   Problems problems;
   const CommandLine line = parse_command_line(arguments, problems);
   const Request request = read_request(Flags(line.settings, problems));
-  if (problem_text) *problem_text = message_of(problems);
-  else CHECK(message_of(problems).empty());
+  if (problem_text)
+    *problem_text = message_of(problems);
+  else
+    CHECK(message_of(problems).empty());
   return request;
 }
 
@@ -40,7 +42,8 @@ TEST_CASE("every name of the table is unique") {
 }
 
 TEST_CASE("hyphens, underscores and aliases are one flag") {
-  for (const char* name : {"--steps", "--sample_steps", "--sample-steps", "--num_inference_steps"}) {
+  for (const char* name :
+       {"--steps", "--sample_steps", "--sample-steps", "--num_inference_steps"}) {
     CAPTURE(name);
     CHECK(request_of({"generate", name, "7"}).steps == 7);
     CHECK(request_of({"generate", std::string(name) + "=7"}).steps == 7);
@@ -59,7 +62,9 @@ TEST_CASE("the last of a flag wins") {
 
 TEST_CASE("conflicts and bad values are told together") {
   std::string text;
-  request_of({"generate", "-s", "64x64", "-W", "32", "--steps", "x", "--frames", "5", "--seconds", "2"}, &text);
+  request_of(
+      {"generate", "-s", "64x64", "-W", "32", "--steps", "x", "--frames", "5", "--seconds", "2"},
+      &text);
   CHECK(text.find("--size") != std::string::npos);
   CHECK(text.find("--steps") != std::string::npos);
   CHECK(text.find("--seconds") != std::string::npos);
@@ -76,8 +81,10 @@ TEST_CASE("flags of other commands and of later versions are told apart from typ
   CHECK(told({"generate", "--quant", "none"}).empty());
   CHECK(told({"generate", "--quant", "int8"}).find("not in this version") != std::string::npos);
   CHECK(told({"generate", "--stpes", "3"}).find("did you mean --steps?") != std::string::npos);
-  CHECK(told({"generate", "--guidance", "3"}).find("did you mean --guidance-scale?") != std::string::npos);
-  CHECK(told({"generate", "--guidance_scale_2", "3"}).find("--guidance-scale-low") != std::string::npos);
+  CHECK(told({"generate", "--guidance", "3"}).find("did you mean --guidance-scale?") !=
+        std::string::npos);
+  CHECK(told({"generate", "--guidance_scale_2", "3"}).find("--guidance-scale-low") !=
+        std::string::npos);
   CHECK(told({"generate", "--zzzzzz"}).find("did you mean") == std::string::npos);
 }
 

@@ -1,5 +1,5 @@
-// An engine without a model, so that the program can be tested alone. T2V_FAKE says what goes wrong:
-// slow, oom, bad_alloc, internal, throw_int, model, numeric, device, warn.
+// An engine without a model, so that the program can be tested alone. T2V_FAKE says what goes
+// wrong: slow, oom, bad_alloc, internal, throw_int, model, numeric, device, warn.
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
@@ -60,31 +60,32 @@ class FakeEngine : public Engine {
     recipe.seed = request.seed.value_or(4711);
     recipe.latents_path = request.latents_path;
     recipe.preset = request.preset;
-    T2V_REQUIRE(recipe.width % 16 == 0 && recipe.height % 16 == 0, ErrorKind::kUsage, "bad size: ",
-                recipe.width, "x", recipe.height, " (--size); try 64x64");
+    T2V_REQUIRE(recipe.width % 16 == 0 && recipe.height % 16 == 0, ErrorKind::kUsage,
+                "bad size: ", recipe.width, "x", recipe.height, " (--size); try 64x64");
     T2V_REQUIRE(recipe.frames % 4 == 1, ErrorKind::kUsage, "bad number of frames: ", recipe.frames,
                 " (--frames); try 5");
     return recipe;
   }
 
   std::string recipe_json(const Recipe& recipe) const override {
-    return nlohmann::ordered_json{{"t2v", "fake"},
-                                  {"model", "fake model"},
-                                  {"prompt", recipe.prompt},
-                                  {"size", core::str(recipe.width, "x", recipe.height)},
-                                  {"steps", recipe.steps},
-                                  {"seed", recipe.seed},
-                                  {"config", "/etc/passwd"}}
+    return nlohmann::ordered_json{
+        {"t2v", "fake"},           {"model", "fake model"},
+        {"prompt", recipe.prompt}, {"size", core::str(recipe.width, "x", recipe.height)},
+        {"steps", recipe.steps},   {"seed", recipe.seed},
+        {"config", "/etc/passwd"}}
         .dump();
   }
 
-  ResolvedSettings plan(const Recipe&) const override { return {{"device", "fake"}, {"memory", "1 MiB"}}; }
+  ResolvedSettings plan(const Recipe&) const override {
+    return {{"device", "fake"}, {"memory", "1 MiB"}};
+  }
 
   Report generate(const Recipe& recipe, const GenerateOutputs& outputs, ProgressListener& progress,
                   const CancelToken& cancel) override {
     fail_as_wished();
     for (int64_t step = 0; step <= recipe.steps; ++step) {
-      progress.on_progress({.stage = Stage::kDenoise, .done = step, .total = recipe.steps, .expert = "high_noise"});
+      progress.on_progress(
+          {.stage = Stage::kDenoise, .done = step, .total = recipe.steps, .expert = "high_noise"});
       if (wish() == "slow") std::this_thread::sleep_for(100ms);
       T2V_REQUIRE(!cancel.cancelled(), ErrorKind::kCancelled, "interrupted: fake");
     }
@@ -94,8 +95,8 @@ class FakeEngine : public Engine {
     return report_of(recipe);
   }
 
-  Report decode(const std::string& latents_path, double fps, FrameSink& sink, ProgressListener& progress,
-                const CancelToken&) override {
+  Report decode(const std::string& latents_path, double fps, FrameSink& sink,
+                ProgressListener& progress, const CancelToken&) override {
     T2V_REQUIRE(std::ifstream(latents_path).good(), ErrorKind::kInput, "cannot read latents: fake");
     Recipe recipe = resolve({});
     recipe.fps = fps > 0 ? fps : 16;
@@ -105,20 +106,28 @@ class FakeEngine : public Engine {
   }
 
   TokenizedPrompt tokenize(const std::string& prompt) const override {
-    return {.text = prompt, .clean = prompt, .ids = {static_cast<int64_t>(prompt.size()), 1}, .truncated = false};
+    return {.text = prompt,
+            .clean = prompt,
+            .ids = {static_cast<int64_t>(prompt.size()), 1},
+            .truncated = false};
   }
   std::string inspect_json() const override { return R"({"layout":"fake"})"; }
   std::string inspect_text() const override {
-    return core::str("fake model, backend ", options_.backend == Backend::kFused ? "fused" : "reference");
+    return core::str("fake model, backend ",
+                     options_.backend == Backend::kFused ? "fused" : "reference");
   }
   std::vector<std::pair<std::string, ResolvedSettings>> presets() const override {
-    return {{"official", {{"steps", "3"}, {"negative-prompt", "a b"}}}, {"diffusers", {{"steps", "4"}}}};
+    return {{"official", {{"steps", "3"}, {"negative-prompt", "a b"}}},
+            {"diffusers", {{"steps", "4"}}}};
   }
 
  private:
   static void write_to(FrameSink& sink, const Recipe& recipe, const std::string& json) {
     const std::vector<uint8_t> frame(static_cast<size_t>(recipe.width * recipe.height * 3));
-    sink.begin({.width = recipe.width, .height = recipe.height, .num_frames = recipe.frames, .fps = recipe.fps,
+    sink.begin({.width = recipe.width,
+                .height = recipe.height,
+                .num_frames = recipe.frames,
+                .fps = recipe.fps,
                 .recipe_json = json});
     for (int64_t i = 0; i < recipe.frames; ++i) sink.write(frame.data(), 1);
     sink.finish();
@@ -153,6 +162,7 @@ class FakeEngine : public Engine {
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) t2v::Engine* t2v_create_engine(const t2v::EngineOptions& options) {
+extern "C" __attribute__((visibility("default"))) t2v::Engine* t2v_create_engine(
+    const t2v::EngineOptions& options) {
   return std::make_unique<FakeEngine>(options).release();
 }

@@ -27,7 +27,8 @@ class FakeSink : public FrameSink {
   void write(const uint8_t*, int64_t) override { text_ += "frame\n"; }
   void finish() override {
     const char* wish = std::getenv("T2V_FAKE");
-    T2V_REQUIRE(!wish || std::string(wish) != "sink_fails", ErrorKind::kOutput, "cannot write output: fake ('", path_, "')");
+    T2V_REQUIRE(!wish || std::string(wish) != "sink_fails", ErrorKind::kOutput,
+                "cannot write output: fake ('", path_, "')");
     if (path_ == "-") {
       std::cout << text_ << std::flush;
       return;
@@ -45,14 +46,16 @@ class FakeSink : public FrameSink {
 
 class FakeMedia : public media::Media {
  public:
-  void validate(const media::SinkOptions& options, int64_t, int64_t, double) const override { validate(options); }
+  void validate(const media::SinkOptions& options, int64_t, int64_t, double) const override {
+    validate(options);
+  }
   void validate(const media::SinkOptions& options) const override {
     if (options.path == "-") return;
     const std::string suffix = std::filesystem::path(options.path).extension().string();
-    T2V_REQUIRE(suffix == ".mp4" || suffix == ".gif", ErrorKind::kUsage, "unknown suffix: '", options.path,
-                "' (--output); try .mp4");
-    T2V_REQUIRE(options.codec.empty() || options.codec == "libx264", ErrorKind::kUsage, "unknown codec: '",
-                options.codec, "' (--codec)");
+    T2V_REQUIRE(suffix == ".mp4" || suffix == ".gif", ErrorKind::kUsage, "unknown suffix: '",
+                options.path, "' (--output); try .mp4");
+    T2V_REQUIRE(options.codec.empty() || options.codec == "libx264", ErrorKind::kUsage,
+                "unknown codec: '", options.codec, "' (--codec)");
     core::require_writable(options.path, "--output");
   }
   std::unique_ptr<FrameSink> create_sink(const media::SinkOptions& options) const override {
@@ -65,7 +68,9 @@ class FakeMedia : public media::Media {
     T2V_REQUIRE(line.starts_with("FAKE "), ErrorKind::kInput, "not a video ('", path, "')");
     return line.substr(5);
   }
-  std::string describe(const std::string&) const override { return R"({"container":"fake","frames":5})"; }
+  std::string describe(const std::string&) const override {
+    return R"({"container":"fake","frames":5})";
+  }
   std::vector<media::EncoderName> encoders() const override { return {}; }
 };
 

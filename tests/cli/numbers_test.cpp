@@ -10,7 +10,8 @@ TEST_CASE("whole numbers are parsed whole") {
   CHECK(parse_int64("17") == 17);
   CHECK(parse_int64("-3") == -3);
   CHECK(parse_uint64("18446744073709551615") == std::numeric_limits<uint64_t>::max());
-  for (const char* text : {"", " 1", "1 ", "+1", "0x10", "1.0", "1e3", "nan", "--1", "18446744073709551616", "٣"}) {
+  for (const char* text :
+       {"", " 1", "1 ", "+1", "0x10", "1.0", "1e3", "nan", "--1", "18446744073709551616", "٣"}) {
     CAPTURE(text);
     CHECK_FALSE(parse_uint64(text));
     CHECK_FALSE(parse_int64(text));
@@ -22,7 +23,8 @@ TEST_CASE("whole numbers are parsed whole") {
 TEST_CASE("real numbers are finite") {
   CHECK(parse_finite("0.875") == 0.875);
   CHECK(parse_finite("-2.5e1") == -25.0);
-  for (const char* text : {"", "nan", "NaN", "inf", "-inf", "infinity", "1e400", "-1e400", "1,5", "0x1p3", "1.5x", "1..5", "+1"}) {
+  for (const char* text : {"", "nan", "NaN", "inf", "-inf", "infinity", "1e400", "-1e400", "1,5",
+                           "0x1p3", "1.5x", "1..5", "+1"}) {
     CAPTURE(text);
     CHECK_FALSE(parse_finite(text));
   }
@@ -37,8 +39,8 @@ TEST_CASE("sizes have two sides or a name") {
     CHECK(size->height == 720);
   }
   CHECK(parse_size("480p")->width == 832);
-  for (const char* text : {"", "x", "832", "832x", "x480", "832x480foo", "832x480x3", "-832x480", "0x480", "832 x 480",
-                           "1e3x480", "1080p", "99999999999x16"}) {
+  for (const char* text : {"", "x", "832", "832x", "x480", "832x480foo", "832x480x3", "-832x480",
+                           "0x480", "832 x 480", "1e3x480", "1080p", "99999999999x16"}) {
     CAPTURE(text);
     CHECK_FALSE(parse_size(text));
   }

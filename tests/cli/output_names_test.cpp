@@ -52,9 +52,11 @@ TEST_CASE("words for a shell") {
 }
 
 TEST_CASE("a command is made of known flags only") {
-  const std::string command =
-      command_of_recipe(R"({"t2v":"1","prompt":"a 'b'","steps":4,"output":"/etc/x","guidance_scale_high":3.5})", "v/x y.mp4");
-  CHECK(command == "t2v generate --prompt 'a '\\''b'\\''' --steps 4 --guidance-scale-high 3.5 -o 'x y.mp4'");
+  const std::string command = command_of_recipe(
+      R"({"t2v":"1","prompt":"a 'b'","steps":4,"output":"/etc/x","guidance_scale_high":3.5})",
+      "v/x y.mp4");
+  CHECK(command ==
+        "t2v generate --prompt 'a '\\''b'\\''' --steps 4 --guidance-scale-high 3.5 -o 'x y.mp4'");
   CHECK_THROWS_AS(command_of_recipe("", "x"), Error);
   CHECK_THROWS_AS(command_of_recipe("[1]", "x"), Error);
 }

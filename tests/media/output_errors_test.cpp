@@ -79,7 +79,7 @@ TEST_CASE("a folder without write permission") {
 
 TEST_CASE("flags that a format does not know are errors, not ignored") {
   const TempFolder folder;
-  const std::string path = folder / GENERATE("a.gif", "a.png", "a.y4m", "a.rgb");
+  const std::string path = folder / GENERATE(as<std::string>{}, "a.gif", "a.png", "a.y4m", "a.rgb");
   CHECK_FALSE(thrown_text([&] { validate({.path = path, .crf = 18}); }, ErrorKind::kUsage).empty());
   CHECK_FALSE(thrown_text([&] { validate({.path = path, .codec = "libx264"}); }, ErrorKind::kUsage).empty());
   CHECK_FALSE(thrown_text([&] { validate({.path = path, .pix_fmt = "bgr48"}); }, ErrorKind::kUsage).empty());

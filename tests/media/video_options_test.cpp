@@ -57,7 +57,7 @@ TEST_CASE("an odd size is refused only where it was made impossible by hand") {
 
 TEST_CASE("codecs and presets that are taken") {
   const TempFolder folder;
-  const std::string codec = GENERATE("libx264", "h264", "libx265", "mpeg4", "libvpx-vp9", "ffv1");
+  const std::string codec = GENERATE(as<std::string>{}, "libx264", "h264", "libx265", "mpeg4", "libvpx-vp9", "ffv1");
   CAPTURE(codec);
   const auto media = create_media();
   const SinkOptions options{.path = folder / "a.mkv", .codec = codec};

@@ -39,7 +39,7 @@ TEST_CASE("each frame rate, exactly") {
   const TempFolder folder;
   const double fps = GENERATE(16.0, 24.0, 8.0, 23.976, 29.97, 12.5, 50.0 / 3, 1.0, 0.5, 60.0, 119.88, 23.98);
   CAPTURE(fps);
-  const std::string name = GENERATE("a.mp4", "a.mov");
+  const std::string name = GENERATE(as<std::string>{}, "a.mp4", "a.mov");
   write_clip(gradient(32, 32, 9), {.path = folder / name}, fps);
   check_timing(folder / name, 9, fps, 1e-9);
 }

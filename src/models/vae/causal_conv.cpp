@@ -47,6 +47,13 @@ at::Tensor& StreamMemory::cache(size_t index, const VideoSize& size) {
   return frames;
 }
 
+int64_t StreamMemory::bytes() const {
+  int64_t total = 0;
+  for (const auto& [key, buffer] : buffers_) total += static_cast<int64_t>(buffer.nbytes());
+  for (const auto& [index, cache] : caches_) total += static_cast<int64_t>(cache.nbytes());
+  return total;
+}
+
 at::Tensor inside(const at::Tensor& bordered) {
   return bordered.narrow(1, 1, bordered.size(1) - 2).narrow(2, 1, bordered.size(2) - 2);
 }

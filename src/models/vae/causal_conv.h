@@ -47,6 +47,8 @@ class StreamMemory {
   // The cache of convolution number `index`: two frames, zero before the video's start.
   at::Tensor& cache(size_t index, const VideoSize& size);
 
+  [[nodiscard]] int64_t bytes() const;
+
   bool first_chunk = true;
 
  private:

@@ -98,6 +98,8 @@ at::Tensor Stream::next(const at::Tensor& latents) {
   return frames.permute({3, 0, 1, 2});
 }
 
+int64_t Stream::memory_bytes() const { return state_->memory.bytes(); }
+
 Decoder::Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype, at::Device device) {
   T2V_ASSERT(dtype == at::kFloat || dtype == at::kBFloat16);
   map.check(decoder_tensors(spec));

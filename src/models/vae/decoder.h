@@ -30,6 +30,9 @@ class Stream {
   // The returned tensor may be channels-last in memory.
   at::Tensor next(const at::Tensor& latents);
 
+  // Bytes of caches and work buffers so far; constant from the third latent frame on.
+  [[nodiscard]] int64_t memory_bytes() const;
+
  private:
   friend class Decoder;
   struct State;
