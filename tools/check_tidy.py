@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """clang-tidy (version 14, .clang-tidy) over our sources, in parallel. Results are kept in BUILD/tidy by
-a hash of the source, all our headers, the flags and the settings, so that only what changed is looked at again.
+a hash of the source, our headers, the flags and the settings, so that only what changed is looked at again.
 
     check_tidy.py BUILD [--jobs N] [FILE...]     exit status 77: clang-tidy 14 is not installed
 """

@@ -99,7 +99,9 @@ void print_error(const std::string& message) noexcept {
 }
 
 std::string with_aftermath(const std::string& message, const Aftermath& aftermath) {
-  if (aftermath.rescued_latents.empty()) return message;
+  if (aftermath.rescued_latents.empty() || message.find("t2v decode") != std::string::npos) {
+    return message;
+  }
   std::error_code ignored;
   const auto written = std::filesystem::last_write_time(aftermath.rescued_latents, ignored);
   if (ignored || written < aftermath.not_before) return message;

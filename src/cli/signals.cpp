@@ -43,7 +43,8 @@ extern "C" void on_stop_signal(int number) {
 // No SA_RESTART: a read from a terminal ends, so that the program can.
 void handle(int number) noexcept {
   struct sigaction old {};
-  if (::sigaction(number, nullptr, &old) != 0 || old.sa_handler == SIG_IGN) return;
+  const bool ignored = ::sigaction(number, nullptr, &old) == 0 && old.sa_handler == SIG_IGN;
+  if (ignored && number == SIGHUP) return;  // nohup
   struct sigaction action {};
   action.sa_handler = on_stop_signal;
   ::sigemptyset(&action.sa_mask);

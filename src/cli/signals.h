@@ -10,9 +10,9 @@ namespace t2v::cli {
 // owner.
 const CancelToken& cancel_token() noexcept;
 
-// Installs the handlers (signals that were ignored stay ignored), ignores SIGPIPE and SIGXFSZ so
-// that writes report errors, and gives closed standard streams a place to go (/dev/null), so that
-// no file of ours gets their numbers.
+// Installs the handlers (an ignored SIGHUP stays ignored, as nohup wants), ignores SIGPIPE and
+// SIGXFSZ so that writes report errors, and gives closed standard streams a place to go
+// (/dev/null), so that no file of ours gets their numbers.
 void prepare_process() noexcept;
 
 // The signal that came first; 0 = none.

@@ -1,4 +1,5 @@
-// A sink on a thread of its own behind a bounded queue: the producer decodes while this one encodes.
+// A sink on a thread of its own behind a bounded queue: the producer decodes while this one
+// encodes.
 #pragma once
 
 #include <condition_variable>
@@ -14,8 +15,8 @@
 
 namespace t2v::media {
 
-// Errors of the inner sink surface at the next call. All signals stay blocked on the thread, so that
-// a full disk or a closed pipe is an error there, never SIGXFSZ or SIGPIPE for the process.
+// Errors of the inner sink surface at the next call. All signals stay blocked on the thread, so
+// that a full disk or a closed pipe is an error there, never SIGXFSZ or SIGPIPE for the process.
 class AsyncSink : public FrameSink {
  public:
   // Frames that wait or are at work take at most max_queue_bytes, or one frame if that is larger.
@@ -49,7 +50,7 @@ class AsyncSink : public FrameSink {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> jobs_;
-  int64_t queued_bytes_ = 0;   // waiting or at work
+  int64_t queued_bytes_ = 0;  // waiting or at work
   int64_t peak_bytes_ = 0;
   bool busy_ = false;
   bool stopping_ = false;

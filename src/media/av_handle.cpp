@@ -24,7 +24,8 @@ void keep_error_line(void* context, int level, const char* format, va_list argum
   const std::string_view line(text.data());
   const auto end = line.find_last_not_of(" \r\n");
   const int length = end == std::string_view::npos ? 0 : static_cast<int>(end + 1);
-  std::snprintf(log_line.data(), log_line.size(), name ? "%.*s (%s)" : "%.*s", length, text.data(), name);
+  std::snprintf(log_line.data(), log_line.size(), name ? "%.*s (%s)" : "%.*s", length, text.data(),
+                name);
 }
 
 }  // namespace

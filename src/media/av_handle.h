@@ -42,7 +42,9 @@ class Dictionary {
   Dictionary(const Dictionary&) = delete;
   Dictionary& operator=(const Dictionary&) = delete;
   ~Dictionary() { av_dict_free(&entries_); }
-  void set(const char* key, const std::string& value) { av_dict_set(&entries_, key, value.c_str(), 0); }
+  void set(const char* key, const std::string& value) {
+    av_dict_set(&entries_, key, value.c_str(), 0);
+  }
   [[nodiscard]] AVDictionary** address() noexcept { return &entries_; }
   // The first key that is left, or "".
   [[nodiscard]] std::string first_key() const;

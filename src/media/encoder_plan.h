@@ -19,8 +19,8 @@ struct EncoderPlan {
   std::vector<std::pair<std::string, std::string>> options;  // private options of the codec
 };
 
-// With an odd width or height most codecs cannot halve the chroma: then yuv444p is chosen, or the error says so.
-// Throws Error{kUsage} naming the flag.
+// With an odd width or height most codecs cannot halve the chroma: then yuv444p is chosen, or the
+// error says so. Throws Error{kUsage} naming the flag.
 EncoderPlan plan_encoder(const SinkOptions& options, bool odd_width, bool odd_height);
 
 }  // namespace t2v::media

@@ -10,8 +10,9 @@ struct FrameRate {
   int den = 1;   // seconds
 };
 
-// The NTSC rates (23.976, 29.97, 59.94, ...) become n*1000/1001; anything else the simplest fraction
-// that is equal within 1e-9, with terms up to 1,000,000. Throws Error{kUsage} outside 0.01 .. 1000.
+// The NTSC rates (23.976, 29.97, 59.94, ...) become n*1000/1001; anything else the simplest
+// fraction that is equal within 1e-9, with terms up to 1,000,000. Throws Error{kUsage} outside 0.01
+// .. 1000.
 FrameRate frame_rate_of(double fps);
 
 }  // namespace t2v::media

@@ -10,7 +10,7 @@ namespace {
 
 using namespace std::string_literals;
 
-constexpr int kCodeBits = 8;      // 256 palette entries
+constexpr int kCodeBits = 8;  // 256 palette entries
 constexpr int kMaxCode = 4095;
 
 void append_u16(std::string& out, int value) {
@@ -125,7 +125,8 @@ void read_extension(Reader& in, GifSummary& summary) {
   const int label = in.byte();
   const std::string content = in.sub_blocks();
   if (label == 0xf9 && content.size() >= 4) {
-    summary.duration_cs += static_cast<unsigned char>(content[1]) | static_cast<unsigned char>(content[2]) << 8;
+    summary.duration_cs +=
+        static_cast<unsigned char>(content[1]) | static_cast<unsigned char>(content[2]) << 8;
   } else if (label == 0xfe && summary.comment.empty() && content.starts_with(kGifCommentPrefix)) {
     summary.comment = content.substr(kGifCommentPrefix.size());
   }
@@ -133,7 +134,8 @@ void read_extension(Reader& in, GifSummary& summary) {
 
 }  // namespace
 
-std::string gif_start(int width, int height, const std::vector<Rgb>& colours, const std::string& comment) {
+std::string gif_start(int width, int height, const std::vector<Rgb>& colours,
+                      const std::string& comment) {
   std::string out = "GIF89a";
   append_u16(out, width);
   append_u16(out, height);
@@ -150,7 +152,8 @@ std::string gif_start(int width, int height, const std::vector<Rgb>& colours, co
   return out;
 }
 
-std::string gif_frame(const GifArea& area, const std::vector<uint8_t>& indices, int delay_cs, int transparent) {
+std::string gif_frame(const GifArea& area, const std::vector<uint8_t>& indices, int delay_cs,
+                      int transparent) {
   std::string out = "\x21\xf9\x04\x05"s;  // keep the picture, one index is transparent
   append_u16(out, delay_cs);
   out += static_cast<char>(transparent);
@@ -164,7 +167,9 @@ std::string gif_frame(const GifArea& area, const std::vector<uint8_t>& indices, 
 
 std::string gif_end() { return "\x3b"; }
 
-bool is_gif(const std::string& bytes) noexcept { return bytes.starts_with("GIF87a") || bytes.starts_with("GIF89a"); }
+bool is_gif(const std::string& bytes) noexcept {
+  return bytes.starts_with("GIF87a") || bytes.starts_with("GIF89a");
+}
 
 GifSummary read_gif(const std::string& bytes, const std::string& path) {
   GifSummary summary;

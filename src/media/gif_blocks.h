@@ -16,9 +16,11 @@ struct GifArea {
 };
 
 // Header, global palette of 256 entries, endless loop, comment.
-std::string gif_start(int width, int height, const std::vector<Rgb>& colours, const std::string& comment);
+std::string gif_start(int width, int height, const std::vector<Rgb>& colours,
+                      const std::string& comment);
 // indices: area.width x area.height palette entries; delay_cs: hundredths of a second.
-std::string gif_frame(const GifArea& area, const std::vector<uint8_t>& indices, int delay_cs, int transparent);
+std::string gif_frame(const GifArea& area, const std::vector<uint8_t>& indices, int delay_cs,
+                      int transparent);
 std::string gif_end();
 
 struct GifSummary {

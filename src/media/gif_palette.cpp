@@ -7,7 +7,7 @@
 namespace t2v::media {
 namespace {
 
-constexpr size_t kCells = 1 << 18;      // 6 bits a channel
+constexpr size_t kCells = 1 << 18;  // 6 bits a channel
 constexpr size_t kCacheSlots = 1 << 18;
 
 uint32_t packed(const uint8_t* rgb) {
@@ -20,7 +20,8 @@ size_t cell_of(uint32_t colour) {
 
 }  // namespace
 
-// A run of cell indices; `spread` is the sum of squared distances to the mean along its widest channel.
+// A run of cell indices; `spread` is the sum of squared distances to the mean along its widest
+// channel.
 struct GifPalette::Box {
   size_t first = 0, last = 0;
   int widest = 0;
@@ -50,7 +51,8 @@ void GifPalette::choose() {
   colours_.clear();
   if (few_colours_) {
     for (const uint32_t colour : exact_) {
-      colours_.push_back({static_cast<uint8_t>(colour >> 16), static_cast<uint8_t>(colour >> 8 & 255),
+      colours_.push_back({static_cast<uint8_t>(colour >> 16),
+                          static_cast<uint8_t>(colour >> 8 & 255),
                           static_cast<uint8_t>(colour & 255)});
     }
   } else {
@@ -68,7 +70,8 @@ void GifPalette::cut() {
     if (cells_[i].pixels > 0) used.push_back(i);
   }
   const auto mean_of = [&](size_t cell, size_t channel) {
-    return static_cast<double>(cells_[cell].sums[channel]) / static_cast<double>(cells_[cell].pixels);
+    return static_cast<double>(cells_[cell].sums[channel]) /
+           static_cast<double>(cells_[cell].pixels);
   };
   const auto measured = [&](size_t first, size_t last) {
     Box box{.first = first, .last = last};
@@ -94,8 +97,8 @@ void GifPalette::cut() {
   };
   std::vector<Box> boxes{measured(0, used.size())};
   while (boxes.size() < kMaxColours) {
-    const auto worst = std::max_element(boxes.begin(), boxes.end(),
-                                        [](const Box& a, const Box& b) { return a.spread < b.spread; });
+    const auto worst = std::max_element(
+        boxes.begin(), boxes.end(), [](const Box& a, const Box& b) { return a.spread < b.spread; });
     if (worst->spread <= 1e-6) break;
     const Box box = *worst;
     const auto channel = static_cast<size_t>(box.widest);

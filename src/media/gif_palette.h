@@ -33,11 +33,11 @@ class GifPalette {
   void cut();
 
   std::vector<Cell> cells_;
-  std::vector<uint32_t> exact_;      // distinct colours while there are at most kMaxColours
+  std::vector<uint32_t> exact_;  // distinct colours while there are at most kMaxColours
   bool few_colours_ = true;
   uint32_t last_ = 0xffffffff;
   std::vector<Rgb> colours_;
-  std::vector<uint32_t> cache_keys_;   // colour + 1; 0 = empty
+  std::vector<uint32_t> cache_keys_;  // colour + 1; 0 = empty
   std::vector<uint8_t> cache_values_;
 };
 

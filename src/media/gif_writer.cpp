@@ -18,7 +18,8 @@ int64_t centiseconds(int64_t frames, double fps) {
 }
 
 // The smallest rectangle outside which nothing changed; one pixel when nothing did.
-GifArea changed_area(const std::vector<uint8_t>& before, const std::vector<uint8_t>& after, int width, int height) {
+GifArea changed_area(const std::vector<uint8_t>& before, const std::vector<uint8_t>& after,
+                     int width, int height) {
   int left = width, right = -1, top = height, bottom = -1;
   for (int y = 0; y < height; ++y) {
     const size_t row = static_cast<size_t>(y) * static_cast<size_t>(width);
@@ -37,10 +38,10 @@ GifArea changed_area(const std::vector<uint8_t>& before, const std::vector<uint8
 }  // namespace
 
 void check_gif_limits(int64_t width, int64_t height, double fps) {
-  T2V_REQUIRE(fps <= kMaxFps, ErrorKind::kUsage, "GIF can show at most ", kMaxFps, " frames per second, got ", fps,
-              " (--fps); try .mp4");
-  T2V_REQUIRE(width <= kMaxSide && height <= kMaxSide, ErrorKind::kUsage, "GIF can be at most ", kMaxSide,
-              " pixels wide and high, got ", width, "x", height, " (--size); try .mp4");
+  T2V_REQUIRE(fps <= kMaxFps, ErrorKind::kUsage, "GIF can show at most ", kMaxFps,
+              " frames per second, got ", fps, " (--fps); try .mp4");
+  T2V_REQUIRE(width <= kMaxSide && height <= kMaxSide, ErrorKind::kUsage, "GIF can be at most ",
+              kMaxSide, " pixels wide and high, got ", width, "x", height, " (--size); try .mp4");
 }
 
 void GifWriter::begin(const VideoFormat& format) {
@@ -67,8 +68,8 @@ void GifWriter::write(const uint8_t* rgb, int64_t num_frames) {
 
 void GifWriter::start() {
   palette_->choose();
-  put(gif_start(static_cast<int>(format_.width), static_cast<int>(format_.height), palette_->colours(),
-                metadata_ ? format_.recipe_json : ""));
+  put(gif_start(static_cast<int>(format_.width), static_cast<int>(format_.height),
+                palette_->colours(), metadata_ ? format_.recipe_json : ""));
   started_ = true;
   const std::vector<uint8_t> frames = std::move(held_);
   held_ = {};
@@ -85,19 +86,23 @@ void GifWriter::write_frame(const uint8_t* rgb) {
     rgb += 3;
   }
   const bool first = picture_.empty();
-  const GifArea area = first ? GifArea{0, 0, width, height} : changed_area(picture_, next, width, height);
+  const GifArea area =
+      first ? GifArea{0, 0, width, height} : changed_area(picture_, next, width, height);
   std::vector<uint8_t> indices;
   indices.reserve(static_cast<size_t>(area.width) * static_cast<size_t>(area.height));
   for (int y = area.y; y < area.y + area.height; ++y) {
     for (int x = area.x; x < area.x + area.width; ++x) {
-      const size_t at = static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x);
+      const size_t at =
+          static_cast<size_t>(y) * static_cast<size_t>(width) + static_cast<size_t>(x);
       const bool same = !first && picture_[at] == next[at];
       indices.push_back(same ? uint8_t{kTransparent} : next[at]);
     }
   }
   // Rounding is done on the clock, not on each delay: the whole clip lasts what it should.
-  const int64_t delay = centiseconds(written_ + 1, format_.fps) - centiseconds(written_, format_.fps);
-  put(gif_frame(area, indices, static_cast<int>(std::clamp<int64_t>(delay, 2, kMaxSide)), kTransparent));
+  const int64_t delay =
+      centiseconds(written_ + 1, format_.fps) - centiseconds(written_, format_.fps);
+  put(gif_frame(area, indices, static_cast<int>(std::clamp<int64_t>(delay, 2, kMaxSide)),
+                kTransparent));
   picture_ = std::move(next);
   ++written_;
 }

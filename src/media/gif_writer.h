@@ -24,7 +24,8 @@ class GifWriter : public MediaSink {
   void finish() override;
   void abort() noexcept override;
 
-  // The palette comes from as many frames as fit here (all 81 of 1280x720); later ones use it as it is.
+  // The palette comes from as many frames as fit here (all 81 of 1280x720); later ones use it as it
+  // is.
   static constexpr int64_t kHeldBytes = 256 << 20;
 
  private:
@@ -37,9 +38,9 @@ class GifWriter : public MediaSink {
   VideoFormat format_;
   std::unique_ptr<core::AtomicFile> file_;
   std::unique_ptr<GifPalette> palette_;
-  std::vector<uint8_t> held_;      // frames that wait for the palette
+  std::vector<uint8_t> held_;  // frames that wait for the palette
   bool started_ = false;
-  std::vector<uint8_t> picture_;   // palette entries as shown after the last frame
+  std::vector<uint8_t> picture_;  // palette entries as shown after the last frame
   int64_t written_ = 0;
 };
 

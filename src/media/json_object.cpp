@@ -49,6 +49,8 @@ void JsonObject::add_number(std::string_view key, double value) {
   add(key, std::isfinite(value) ? std::string(text.data(), end.ptr) : "null");
 }
 
-void JsonObject::add_integer(std::string_view key, long long value) { add(key, std::to_string(value)); }
+void JsonObject::add_integer(std::string_view key, long long value) {
+  add(key, std::to_string(value));
+}
 
 }  // namespace t2v::media

@@ -1,12 +1,11 @@
 // Chooses between the formats.
-#include "media/create_media.h"
-
 #include <filesystem>
 
 #include "core/atomic_file.h"
 #include "core/check.h"
 #include "core/escape.h"
 #include "media/async_sink.h"
+#include "media/create_media.h"
 #include "media/frame_rate.h"
 #include "media/gif_writer.h"
 #include "media/output_format.h"
@@ -33,11 +32,18 @@ void refuse_codec_flags(const SinkOptions& options, const char* format, bool all
 
 void check_options(const SinkOptions& options, OutputFormat format) {
   switch (format) {
-    case OutputFormat::kGif: return refuse_codec_flags(options, "gif", false);
-    case OutputFormat::kPngFolder: return refuse_codec_flags(options, "png", false);
-    case OutputFormat::kY4m: refuse_codec_flags(options, "y4m", true); return check_raw_options(options);
-    case OutputFormat::kRgb: refuse_codec_flags(options, "rgb", true); return check_raw_options(options);
-    default: return video::check_options(options);
+    case OutputFormat::kGif:
+      return refuse_codec_flags(options, "gif", false);
+    case OutputFormat::kPngFolder:
+      return refuse_codec_flags(options, "png", false);
+    case OutputFormat::kY4m:
+      refuse_codec_flags(options, "y4m", true);
+      return check_raw_options(options);
+    case OutputFormat::kRgb:
+      refuse_codec_flags(options, "rgb", true);
+      return check_raw_options(options);
+    default:
+      return video::check_options(options);
   }
 }
 
@@ -46,8 +52,9 @@ void check_target(const std::string& path, OutputFormat format) {
   core::require_writable(path, "--output");
   if (format == OutputFormat::kPngFolder) return check_png_target(path);
   std::error_code ignored;
-  T2V_REQUIRE(!std::filesystem::is_directory(path, ignored), ErrorKind::kOutput, "cannot write output: '",
-              core::escape_control(path), "' is a folder (--output); try a name inside it, such as '",
+  T2V_REQUIRE(!std::filesystem::is_directory(path, ignored), ErrorKind::kOutput,
+              "cannot write output: '", core::escape_control(path),
+              "' is a folder (--output); try a name inside it, such as '",
               core::escape_control(path), "/out.mp4'");
 }
 
@@ -59,14 +66,17 @@ class MediaModule : public Media {
     check_target(options.path, format);
   }
 
-  void validate(const SinkOptions& options, int64_t width, int64_t height, double fps) const override {
-    T2V_REQUIRE(width > 0 && height > 0 && width <= kMaxSide && height <= kMaxSide, ErrorKind::kUsage,
-                "size is out of range: ", width, "x", height, ", expected 1 to ", kMaxSide, " (--size)");
+  void validate(const SinkOptions& options, int64_t width, int64_t height,
+                double fps) const override {
+    T2V_REQUIRE(width > 0 && height > 0 && width <= kMaxSide && height <= kMaxSide,
+                ErrorKind::kUsage, "size is out of range: ", width, "x", height, ", expected 1 to ",
+                kMaxSide, " (--size)");
     const FrameRate rate = frame_rate_of(fps);
     validate(options);
     const OutputFormat format = output_format_of(options.path);
     if (format == OutputFormat::kGif) check_gif_limits(width, height, fps);
-    if (is_video(format)) video::try_encoder(options, static_cast<int>(width), static_cast<int>(height), rate);
+    if (is_video(format))
+      video::try_encoder(options, static_cast<int>(width), static_cast<int>(height), rate);
   }
 
   std::unique_ptr<FrameSink> create_sink(const SinkOptions& options) const override {
@@ -89,11 +99,15 @@ class MediaModule : public Media {
   static std::unique_ptr<MediaSink> make_inner(const SinkOptions& options) {
     const OutputFormat format = output_format_of(options.path);
     switch (format) {
-      case OutputFormat::kGif: return std::make_unique<GifWriter>(options.path, options.metadata);
-      case OutputFormat::kPngFolder: return std::make_unique<PngFolder>(options.path, options.metadata);
+      case OutputFormat::kGif:
+        return std::make_unique<GifWriter>(options.path, options.metadata);
+      case OutputFormat::kPngFolder:
+        return std::make_unique<PngFolder>(options.path, options.metadata);
       case OutputFormat::kY4m:
-      case OutputFormat::kRgb: return std::make_unique<RawWriter>(options);
-      default: return video::make_sink(options);
+      case OutputFormat::kRgb:
+        return std::make_unique<RawWriter>(options);
+      default:
+        return video::make_sink(options);
     }
   }
 };

@@ -13,20 +13,21 @@
 
 namespace t2v::media {
 
-// The suffix of the path decides the format: .mp4 .mov .mkv .webm (video), .gif, .png (a FOLDER of that
-// very name with 00000.png, 00001.png, ...), .y4m and .rgb (raw). "-" is fragmented MP4 on stdout.
+// The suffix of the path decides the format: .mp4 .mov .mkv .webm (video), .gif, .png (a FOLDER of
+// that very name with 00000.png, 00001.png, ...), .y4m and .rgb (raw). "-" is fragmented MP4 on
+// stdout.
 struct SinkOptions {
-  std::string path = "";         // "-" = standard output
-  std::string codec = "";        // libavcodec encoder; "" = libx264, for .webm libvpx-vp9
-  std::optional<int> crf = {};   // constant quality, lower is better; absent = 18 for libx264
-  std::string pix_fmt = "";      // "" = yuv420p (yuv444p where the codec has no odd-sized 4:2:0)
+  std::string path = "";            // "-" = standard output
+  std::string codec = "";           // libavcodec encoder; "" = libx264, for .webm libvpx-vp9
+  std::optional<int> crf = {};      // constant quality, lower is better; absent = 18 for libx264
+  std::string pix_fmt = "";         // "" = yuv420p (yuv444p where the codec has no odd-sized 4:2:0)
   std::string encoder_preset = "";  // libx264: ultrafast ... veryslow; "" = the codec's own
-  bool metadata = true;          // false: neither recipe nor encoder settings in the file
+  bool metadata = true;             // false: neither recipe nor encoder settings in the file
 };
 
 struct EncoderName {
-  std::string name;              // for --codec
-  std::string long_name;         // for people
+  std::string name;       // for --codec
+  std::string long_name;  // for people
 };
 
 class Media {
@@ -47,10 +48,11 @@ class Media {
 
   // A sink with a thread of its own: write() returns as soon as the frames are queued (bounded),
   // an error of the encoder or the disk surfaces at the next write() or at finish().
-  [[nodiscard]] virtual std::unique_ptr<FrameSink> create_sink(const SinkOptions& options) const = 0;
+  [[nodiscard]] virtual std::unique_ptr<FrameSink> create_sink(
+      const SinkOptions& options) const = 0;
 
-  // The recipe that t2v embedded in a video, a GIF, a PNG or a folder of PNGs; "" when there is none.
-  // Throws Error{kInput} when the path is absent or not a video.
+  // The recipe that t2v embedded in a video, a GIF, a PNG or a folder of PNGs; "" when there is
+  // none. Throws Error{kInput} when the path is absent or not a video.
   [[nodiscard]] virtual std::string read_recipe(const std::string& path) const = 0;
 
   // One JSON object: container, codec, width, height, frames, fps, duration, pix_fmt, color_range,

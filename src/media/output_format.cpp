@@ -12,8 +12,9 @@ namespace t2v::media {
 namespace {
 
 constexpr std::pair<const char*, OutputFormat> kSuffixes[] = {
-    {".mp4", OutputFormat::kMp4}, {".mov", OutputFormat::kMov},       {".mkv", OutputFormat::kMkv},
-    {".webm", OutputFormat::kWebm}, {".gif", OutputFormat::kGif},     {".png", OutputFormat::kPngFolder},
+    {".mp4", OutputFormat::kMp4}, {".mov", OutputFormat::kMov},
+    {".mkv", OutputFormat::kMkv}, {".webm", OutputFormat::kWebm},
+    {".gif", OutputFormat::kGif}, {".png", OutputFormat::kPngFolder},
     {".y4m", OutputFormat::kY4m}, {".rgb", OutputFormat::kRgb},
 };
 
@@ -31,8 +32,8 @@ OutputFormat output_format_of(const std::string& path) {
     known += core::str(known.empty() ? "" : " ", name);
   }
   throw Error(ErrorKind::kUsage,
-              core::str(suffix.empty() ? "output name has no suffix" : "output suffix is unknown", ": '",
-                        core::escape_control(path), "', known are ", known, " (--output)"));
+              core::str(suffix.empty() ? "output name has no suffix" : "output suffix is unknown",
+                        ": '", core::escape_control(path), "', known are ", known, " (--output)"));
 }
 
 }  // namespace t2v::media

@@ -8,13 +8,16 @@
 namespace t2v::media {
 namespace {
 
-constexpr int kFractionBits = 16;  // with 12-bit samples and 8 summed pixels the sums stay below 2^31
+constexpr int kFractionBits =
+    16;  // with 12-bit samples and 8 summed pixels the sums stay below 2^31
 
 // ITU-R BT.709-6, item 3.2.
 constexpr double kRed = 0.2126;
 constexpr double kBlue = 0.0722;
 
-int32_t fixed(double value) { return static_cast<int32_t>(std::lround(value * (1 << kFractionBits))); }
+int32_t fixed(double value) {
+  return static_cast<int32_t>(std::lround(value * (1 << kFractionBits)));
+}
 
 }  // namespace
 
@@ -108,12 +111,14 @@ void PixelConverter::convert_chroma(const uint8_t* rgb, const Planes& planes, in
       if (columns == 1) {
         value = sums_[static_cast<size_t>(x)];
       } else {
-        const int left = std::max(2 * x - 1, 0);
-        const int right = std::min(2 * x + 1, width_ - 1);
-        value = sums_[static_cast<size_t>(left)] + 2 * sums_[static_cast<size_t>(2 * x)] +
+        const int centre = 2 * x;
+        const int left = std::max(centre - 1, 0);
+        const int right = std::min(centre + 1, width_ - 1);
+        value = sums_[static_cast<size_t>(left)] + 2 * sums_[static_cast<size_t>(centre)] +
                 sums_[static_cast<size_t>(right)];
       }
-      row_[static_cast<size_t>(x)] = static_cast<uint16_t>(std::clamp((value + bias) >> shift, 0, top));
+      row_[static_cast<size_t>(x)] =
+          static_cast<uint16_t>(std::clamp((value + bias) >> shift, 0, top));
     }
     store_row(planes, component, y, out_width);
   }

@@ -44,7 +44,8 @@ void append_chunk(std::string& out, std::string_view type, const std::string& co
 std::string deflated(const std::string& bytes) {
   uLongf size = compressBound(static_cast<uLong>(bytes.size()));
   std::string out(size, '\0');
-  const int code = compress2(reinterpret_cast<Bytef*>(out.data()), &size, reinterpret_cast<const Bytef*>(bytes.data()),
+  const int code = compress2(reinterpret_cast<Bytef*>(out.data()), &size,
+                             reinterpret_cast<const Bytef*>(bytes.data()),
                              static_cast<uLong>(bytes.size()), kCompression);
   T2V_REQUIRE(code == Z_OK, ErrorKind::kOutOfMemory, "not enough memory to pack a PNG");
   out.resize(size);
@@ -62,7 +63,8 @@ int paeth(int left, int above, int corner) {
 
 // One row under filter 0..4; above is null for the first row. Returns the sum of magnitudes, the
 // usual guess at what packs best.
-int64_t filter_row(int filter, const uint8_t* row, const uint8_t* above, size_t size, std::vector<uint8_t>& out) {
+int64_t filter_row(int filter, const uint8_t* row, const uint8_t* above, size_t size,
+                   std::vector<uint8_t>& out) {
   int64_t cost = 0;
   for (size_t i = 0; i < size; ++i) {
     const int left = i >= 3 ? row[i - 3] : 0;
@@ -124,7 +126,9 @@ std::string inflated(std::string_view packed) {
 // The text of an iTXt chunk of ours, "" for any other.
 std::string own_text(std::string_view chunk) {
   // keyword 0 packed method language 0 translation 0 text
-  if (!chunk.starts_with(kKeyword) || chunk.size() < kKeyword.size() + 5 || chunk[kKeyword.size()] != '\0') return "";
+  if (!chunk.starts_with(kKeyword) || chunk.size() < kKeyword.size() + 5 ||
+      chunk[kKeyword.size()] != '\0')
+    return "";
   const bool packed = chunk[kKeyword.size() + 1] == 1;
   std::string_view rest = chunk.substr(kKeyword.size() + 3);
   for (int i = 0; i < 2; ++i) {
@@ -146,7 +150,8 @@ std::string make_png(const uint8_t* rgb, int width, int height, const std::strin
   header += "\x08\x02\x00\x00\x00"s;  // 8 bits, RGB, deflate, adaptive filters, not interlaced
   append_chunk(out, "IHDR", header);
   append_chunk(out, "sRGB", "\x00"s);
-  if (!recipe_json.empty()) append_chunk(out, "iTXt", std::string(kKeyword) + "\0\1\0\0\0"s + deflated(recipe_json));
+  if (!recipe_json.empty())
+    append_chunk(out, "iTXt", std::string(kKeyword) + "\0\1\0\0\0"s + deflated(recipe_json));
   append_chunk(out, "IDAT", deflated(filtered(rgb, width, height)));
   append_chunk(out, "IEND", "");
   return out;
@@ -171,8 +176,8 @@ PngSummary read_png(const std::string& bytes, const std::string& path) {
     ended = chunk.starts_with("IEND");
     at += size + 12;
   }
-  T2V_REQUIRE(ended && summary.width > 0 && summary.height > 0, ErrorKind::kInput, "not a whole PNG: '",
-              core::escape_control(path), "'");
+  T2V_REQUIRE(ended && summary.width > 0 && summary.height > 0, ErrorKind::kInput,
+              "not a whole PNG: '", core::escape_control(path), "'");
   return summary;
 }
 

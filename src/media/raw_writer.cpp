@@ -13,7 +13,7 @@ namespace {
 
 struct Y4mFormat {
   std::string_view pix_fmt;
-  std::string_view tag;   // mpeg2: chroma on the left pixel
+  std::string_view tag;  // mpeg2: chroma on the left pixel
   int log2_chroma_width;
   int log2_chroma_height;
 };
@@ -26,8 +26,9 @@ const Y4mFormat& y4m_format(const std::string& pix_fmt) {
   for (const Y4mFormat& format : kFormats) {
     if (format.pix_fmt == pix_fmt) return format;
   }
-  throw Error(ErrorKind::kUsage, core::str("pixel format '", core::escape_control(pix_fmt),
-                                           "' does not fit into .y4m (--pix-fmt); try yuv420p, yuv422p or yuv444p"));
+  throw Error(ErrorKind::kUsage,
+              core::str("pixel format '", core::escape_control(pix_fmt),
+                        "' does not fit into .y4m (--pix-fmt); try yuv420p, yuv422p or yuv444p"));
 }
 
 }  // namespace
@@ -35,8 +36,9 @@ const Y4mFormat& y4m_format(const std::string& pix_fmt) {
 void check_raw_options(const SinkOptions& options) {
   const bool y4m = output_format_of(options.path) == OutputFormat::kY4m;
   if (y4m) y4m_format(options.pix_fmt);
-  T2V_REQUIRE(y4m || options.pix_fmt.empty() || options.pix_fmt == "rgb24", ErrorKind::kUsage, "pixel format '",
-              core::escape_control(options.pix_fmt), "' does not fit into .rgb (--pix-fmt); try rgb24");
+  T2V_REQUIRE(y4m || options.pix_fmt.empty() || options.pix_fmt == "rgb24", ErrorKind::kUsage,
+              "pixel format '", core::escape_control(options.pix_fmt),
+              "' does not fit into .rgb (--pix-fmt); try rgb24");
 }
 
 void RawWriter::begin(const VideoFormat& format) {
@@ -46,18 +48,20 @@ void RawWriter::begin(const VideoFormat& format) {
   const Y4mFormat& y4m = y4m_format(options_.pix_fmt);
   const FrameRate rate = frame_rate_of(format.fps);
   const std::string header =
-      core::str("YUV4MPEG2 W", format.width, " H", format.height, " F", rate.num, ":", rate.den, " Ip A1:1 C", y4m.tag,
-                " XCOLORRANGE=LIMITED\n");
+      core::str("YUV4MPEG2 W", format.width, " H", format.height, " F", rate.num, ":", rate.den,
+                " Ip A1:1 C", y4m.tag, " XCOLORRANGE=LIMITED\n");
   file_->write(header.data(), header.size());
   const int64_t chroma_width = (format.width + y4m.log2_chroma_width) >> y4m.log2_chroma_width;
   const int64_t chroma_height = (format.height + y4m.log2_chroma_height) >> y4m.log2_chroma_height;
   const int64_t luma = format.width * format.height;
   const int64_t chroma = chroma_width * chroma_height;
   planes_.resize(static_cast<size_t>(luma + 2 * chroma));
-  addresses_.first = {planes_.data(), planes_.data() + luma, planes_.data() + luma + chroma, nullptr};
+  addresses_.first = {planes_.data(), planes_.data() + luma, planes_.data() + luma + chroma,
+                      nullptr};
   addresses_.stride_bytes = {format.width, chroma_width, chroma_width, 0};
-  converter_ = std::make_unique<PixelConverter>(planar_yuv_layout(y4m.log2_chroma_width, y4m.log2_chroma_height),
-                                                static_cast<int>(format.width), static_cast<int>(format.height));
+  converter_ = std::make_unique<PixelConverter>(
+      planar_yuv_layout(y4m.log2_chroma_width, y4m.log2_chroma_height),
+      static_cast<int>(format.width), static_cast<int>(format.height));
 }
 
 void RawWriter::write(const uint8_t* rgb, int64_t num_frames) {

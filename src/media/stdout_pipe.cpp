@@ -21,8 +21,8 @@ constexpr size_t kChunk = PIPE_BUF;  // as much as a pipe that polls writable ta
   const char* advice = error == EPIPE    ? "; did the program that reads it end early?"
                        : error == ENOSPC ? "; try another disk or free some space"
                                          : "";
-  throw Error(ErrorKind::kOutput,
-              core::str("cannot write output: ", std::strerror(error), " (standard output)", advice));
+  throw Error(ErrorKind::kOutput, core::str("cannot write output: ", std::strerror(error),
+                                            " (standard output)", advice));
 }
 
 }  // namespace
@@ -31,7 +31,8 @@ void StdoutPipe::write(const void* bytes, size_t size) {
   T2V_FAULT("sink.write");
   const char* next = static_cast<const char*>(bytes);
   while (size > 0) {
-    T2V_REQUIRE(!interrupted_.load(), ErrorKind::kCancelled, "cancelled: writing to standard output was stopped");
+    T2V_REQUIRE(!interrupted_.load(), ErrorKind::kCancelled,
+                "cancelled: writing to standard output was stopped");
     pollfd wait{.fd = STDOUT_FILENO, .events = POLLOUT, .revents = 0};
     const int ready = ::poll(&wait, 1, kPollMs);
     if (ready == 0 || (ready < 0 && errno == EINTR)) continue;

@@ -7,13 +7,15 @@ namespace t2v::media::video {
 namespace {
 
 [[noreturn]] void refuse(const std::string& path) {
-  throw Error(ErrorKind::kUsage, core::str("this build of t2v has no FFmpeg and cannot write '",
-                                           core::escape_control(path), "' (--output); try .png, .gif, .y4m or .rgb"));
+  throw Error(ErrorKind::kUsage,
+              core::str("this build of t2v has no FFmpeg and cannot write '",
+                        core::escape_control(path), "' (--output); try .png, .gif, .y4m or .rgb"));
 }
 
 [[noreturn]] void refuse_reading(const std::string& path) {
-  throw Error(ErrorKind::kInput, core::str("this build of t2v has no FFmpeg and reads only GIF and PNG ('",
-                                           core::escape_control(path), "')"));
+  throw Error(ErrorKind::kInput,
+              core::str("this build of t2v has no FFmpeg and reads only GIF and PNG ('",
+                        core::escape_control(path), "')"));
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// The part of media that needs FFmpeg. Two sources implement it: video_ffmpeg.cpp and video_absent.cpp.
+// The part of media that needs FFmpeg. Two sources implement it: video_ffmpeg.cpp and
+// video_absent.cpp.
 #pragma once
 
 #include <memory>

@@ -11,13 +11,15 @@ extern "C" {
 namespace t2v::media {
 namespace {
 
-// The number of threads shapes the bits of some encoders: fixed, so that every machine writes the same file.
+// The number of threads shapes the bits of some encoders: fixed, so that every machine writes the
+// same file.
 constexpr int kThreads = 4;
 
 void require(int code, const char* what, const AVCodecContext& codec) {
   if (code >= 0) return;
-  throw Error(code == AVERROR(ENOMEM) ? ErrorKind::kOutOfMemory : ErrorKind::kOutput,
-              core::str("cannot ", what, ": ", av_reason(code), " (encoder ", codec.codec->name, ")"));
+  throw Error(
+      code == AVERROR(ENOMEM) ? ErrorKind::kOutOfMemory : ErrorKind::kOutput,
+      core::str("cannot ", what, ": ", av_reason(code), " (encoder ", codec.codec->name, ")"));
 }
 
 template <typename T>
@@ -47,16 +49,18 @@ VideoEncoder::VideoEncoder(const EncoderPlan& plan, const Settings& settings)
   Dictionary options;
   for (const auto& [key, value] : plan.options) options.set(key.c_str(), value);
   if (std::string_view(plan.codec->name) == "libx265") {  // it prints on its own, past libav
-    options.set("x265-params", settings.describe_itself ? "log-level=none" : "log-level=none:info=0");
+    options.set("x265-params",
+                settings.describe_itself ? "log-level=none" : "log-level=none:info=0");
   }
   forget_av_log();
   const int code = avcodec_open2(codec_.get(), plan.codec, options.address());
-  T2V_REQUIRE(code >= 0, ErrorKind::kUsage, "video encoder ", plan.codec->name, " refuses ", settings.width, "x",
-              settings.height, " ", av_get_pix_fmt_name(plan.pix_fmt), " at ", settings.rate.num, "/",
-              settings.rate.den, " fps: ", av_reason(code),
+  T2V_REQUIRE(code >= 0, ErrorKind::kUsage, "video encoder ", plan.codec->name, " refuses ",
+              settings.width, "x", settings.height, " ", av_get_pix_fmt_name(plan.pix_fmt), " at ",
+              settings.rate.num, "/", settings.rate.den, " fps: ", av_reason(code),
               " (--codec, --pix-fmt, --crf, --encoder-preset); try the defaults");
   const std::string left = options.first_key();
-  T2V_REQUIRE(left.empty(), ErrorKind::kUsage, "video encoder ", plan.codec->name, " has no option '", left, "'");
+  T2V_REQUIRE(left.empty(), ErrorKind::kUsage, "video encoder ", plan.codec->name,
+              " has no option '", left, "'");
   open_filter(settings.describe_itself);
 
   frame_->format = plan.pix_fmt;
@@ -74,7 +78,8 @@ void VideoEncoder::set_colours(const EncoderPlan& plan) {
   codec_->color_primaries = AVCOL_PRI_BT709;
   codec_->color_trc = AVCOL_TRC_BT709;
   codec_->colorspace = plan.layout.rgb ? AVCOL_SPC_RGB : AVCOL_SPC_BT709;
-  codec_->color_range = plan.layout.rgb || plan.layout.full_range ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
+  codec_->color_range =
+      plan.layout.rgb || plan.layout.full_range ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
   const bool halved = plan.layout.log2_chroma_width == 1;
   codec_->chroma_sample_location = halved ? AVCHROMA_LOC_LEFT : AVCHROMA_LOC_UNSPECIFIED;
 }
@@ -82,12 +87,15 @@ void VideoEncoder::set_colours(const EncoderPlan& plan) {
 // x264 and x265 write their version and every setting into the stream as user data (SEI).
 void VideoEncoder::open_filter(bool describe_itself) {
   const char* list = "null";
-  if (!describe_itself && codec_->codec_id == AV_CODEC_ID_H264) list = "filter_units=remove_types=6";
-  if (!describe_itself && codec_->codec_id == AV_CODEC_ID_HEVC) list = "filter_units=remove_types=39|40";
+  if (!describe_itself && codec_->codec_id == AV_CODEC_ID_H264)
+    list = "filter_units=remove_types=6";
+  if (!describe_itself && codec_->codec_id == AV_CODEC_ID_HEVC)
+    list = "filter_units=remove_types=39|40";
   AVBSFContext* made = nullptr;
   require(av_bsf_list_parse_str(list, &made), "prepare the video stream", *codec_);
   filter_.reset(made);
-  require(avcodec_parameters_from_context(made->par_in, codec_.get()), "prepare the video stream", *codec_);
+  require(avcodec_parameters_from_context(made->par_in, codec_.get()), "prepare the video stream",
+          *codec_);
   made->time_base_in = codec_->time_base;
   require(av_bsf_init(made), "prepare the video stream", *codec_);
 }

@@ -14,17 +14,17 @@ class VideoEncoder {
   using PacketFn = std::function<void(AVPacket&)>;
 
   struct Settings {
-    int width = 0;               // px
-    int height = 0;              // px
+    int width = 0;   // px
+    int height = 0;  // px
     FrameRate rate;
-    bool describe_itself = true; // false: no encoder settings inside the stream
+    bool describe_itself = true;  // false: no encoder settings inside the stream
   };
 
   // Throws Error{kUsage} when the codec refuses the settings.
   VideoEncoder(const EncoderPlan& plan, const Settings& settings);
 
-  // rgb: height x width x 3. Packets (time base 1/rate, duration 1) leave in coding order, some later.
-  // Throws Error{kOutput}.
+  // rgb: height x width x 3. Packets (time base 1/rate, duration 1) leave in coding order, some
+  // later. Throws Error{kOutput}.
   void encode(const uint8_t* rgb, const PacketFn& take);
   void flush(const PacketFn& take);
 

@@ -28,14 +28,17 @@ Demuxer open_input(const std::string& path) {
   options.set("protocol_whitelist", "file");
   options.set("format_whitelist", kFormats);
   AVFormatContext* opened = nullptr;
-  const int code = avformat_open_input(&opened, ("file:" + path).c_str(), nullptr, options.address());
-  T2V_REQUIRE(code >= 0, ErrorKind::kInput, "not a video: '", core::escape_control(path), "': ", av_reason(code));
+  const int code =
+      avformat_open_input(&opened, ("file:" + path).c_str(), nullptr, options.address());
+  T2V_REQUIRE(code >= 0, ErrorKind::kInput, "not a video: '", core::escape_control(path),
+              "': ", av_reason(code));
   return Demuxer(opened);
 }
 
 const AVStream& video_stream(AVFormatContext& input, const std::string& path) {
   const int index = av_find_best_stream(&input, AVMEDIA_TYPE_VIDEO, -1, -1, nullptr, 0);
-  T2V_REQUIRE(index >= 0, ErrorKind::kInput, "not a video: '", core::escape_control(path), "' has no picture track");
+  T2V_REQUIRE(index >= 0, ErrorKind::kInput, "not a video: '", core::escape_control(path),
+              "' has no picture track");
   return *input.streams[index];
 }
 
@@ -58,14 +61,15 @@ std::string_view or_empty(const char* text) {
 std::string container_of(const AVFormatContext& input, const std::string& path) {
   const std::string names = input.iformat->name;
   const size_t dot = path.rfind('.');
-  const std::string suffix = dot == std::string::npos ? "" : path.substr(dot + 1);
-  if (!suffix.empty() && ("," + names + ",").find("," + suffix + ",") != std::string::npos) return suffix;
+  std::string suffix = dot == std::string::npos ? "" : path.substr(dot + 1);
+  if (!suffix.empty() && ("," + names + ",").find("," + suffix + ",") != std::string::npos)
+    return suffix;
   if (names.starts_with("mov,")) return "mp4";
   return names.substr(0, names.find(','));
 }
 
 int preference(std::string_view name) {
-  constexpr std::array<std::string_view, 6> kFirst{"libx264",   "libx265",    "libvpx-vp9",
+  constexpr std::array<std::string_view, 6> kFirst{"libx264",    "libx265",   "libvpx-vp9",
                                                    "libaom-av1", "libsvtav1", "ffv1"};
   return static_cast<int>(std::find(kFirst.begin(), kFirst.end(), name) - kFirst.begin());
 }
@@ -99,14 +103,18 @@ std::string describe(const std::string& path) {
   const Demuxer input = open_input(path);
   forget_av_log();
   const int code = avformat_find_stream_info(input.get(), nullptr);
-  T2V_REQUIRE(code >= 0, ErrorKind::kInput, "broken video: '", core::escape_control(path), "': ", av_reason(code));
+  T2V_REQUIRE(code >= 0, ErrorKind::kInput, "broken video: '", core::escape_control(path),
+              "': ", av_reason(code));
   const AVStream& stream = video_stream(*input, path);
   const AVCodecParameters& codec = *stream.codecpar;
-  const AVRational rate = stream.avg_frame_rate.num > 0 ? stream.avg_frame_rate : stream.r_frame_rate;
+  const AVRational rate =
+      stream.avg_frame_rate.num > 0 ? stream.avg_frame_rate : stream.r_frame_rate;
   const double fps = rate.den > 0 ? av_q2d(rate) : 0;
-  const int64_t frames = stream.nb_frames > 0 ? stream.nb_frames : count_packets(*input, stream.index);
+  const int64_t frames =
+      stream.nb_frames > 0 ? stream.nb_frames : count_packets(*input, stream.index);
   double duration = fps > 0 ? static_cast<double>(frames) / fps : 0;
-  if (stream.duration > 0) duration = static_cast<double>(stream.duration) * av_q2d(stream.time_base);
+  if (stream.duration > 0)
+    duration = static_cast<double>(stream.duration) * av_q2d(stream.time_base);
   JsonObject json;
   json.add_text("container", container_of(*input, path));
   json.add_text("codec", avcodec_get_name(codec.codec_id));

@@ -9,10 +9,12 @@ namespace {
 
 // Options of the muxer. mp4 and mov keep keys of our own only with use_metadata_tags.
 void set_muxer_options(Dictionary& options, OutputFormat format, FrameRate rate, bool with_recipe) {
-  const bool is_mov = format == OutputFormat::kMp4 || format == OutputFormat::kMov || format == OutputFormat::kStdout;
+  const bool is_mov = format == OutputFormat::kMp4 || format == OutputFormat::kMov ||
+                      format == OutputFormat::kStdout;
   if (!is_mov) return;
-  std::string flags = format == OutputFormat::kStdout ? "frag_keyframe+empty_moov+delay_moov+default_base_moof"
-                                                      : "faststart";
+  std::string flags = format == OutputFormat::kStdout
+                          ? "frag_keyframe+empty_moov+delay_moov+default_base_moof"
+                          : "faststart";
   if (with_recipe) flags += "+use_metadata_tags";
   options.set("movflags", flags);
   // Durations in whole ticks of the frame rate instead of milliseconds.
@@ -29,15 +31,19 @@ void VideoWriter::begin(const VideoFormat& format) {
   const FrameRate rate = frame_rate_of(format.fps);
   const EncoderPlan plan = plan_encoder(options_, format.width % 2 != 0, format.height % 2 != 0);
   encoder_ = std::make_unique<VideoEncoder>(
-      plan, VideoEncoder::Settings{.width = static_cast<int>(format.width), .height = static_cast<int>(format.height),
-                                   .rate = rate, .describe_itself = options_.metadata});
+      plan, VideoEncoder::Settings{.width = static_cast<int>(format.width),
+                                   .height = static_cast<int>(format.height),
+                                   .rate = rate,
+                                   .describe_itself = options_.metadata});
   output_ = std::make_unique<AvOutput>(options_.path);
   open_muxer(plan, rate, options_.metadata ? format.recipe_json : "");
 }
 
-void VideoWriter::open_muxer(const EncoderPlan& plan, FrameRate rate, const std::string& recipe_json) {
+void VideoWriter::open_muxer(const EncoderPlan& plan, FrameRate rate,
+                             const std::string& recipe_json) {
   AVFormatContext* made = nullptr;
-  require(avformat_alloc_output_context2(&made, plan.container, nullptr, output_->url().c_str()), "start");
+  require(avformat_alloc_output_context2(&made, plan.container, nullptr, output_->url().c_str()),
+          "start");
   muxer_.reset(made);
   made->pb = output_->context();
   // No random ids, no dates, no versions: the same frames give the same bytes.
@@ -60,7 +66,8 @@ void VideoWriter::open_muxer(const EncoderPlan& plan, FrameRate rate, const std:
 void VideoWriter::write(const uint8_t* rgb, int64_t num_frames) {
   T2V_ASSERT(muxer_ && num_frames >= 0);
   for (int64_t i = 0; i < num_frames; ++i) {
-    encoder_->encode(rgb + i * format_.width * format_.height * 3, [this](AVPacket& packet) { mux(packet); });
+    encoder_->encode(rgb + i * format_.width * format_.height * 3,
+                     [this](AVPacket& packet) { mux(packet); });
     ++written_;
   }
 }
@@ -100,7 +107,8 @@ void VideoWriter::require(int code, const char* what) const {
   output_->check();  // our own reason (disk full, ...) says more than libav's
   if (code >= 0) return;
   throw Error(code == AVERROR(ENOMEM) ? ErrorKind::kOutOfMemory : ErrorKind::kOutput,
-              core::str("cannot ", what, " output: ", av_reason(code), " ('", core::escape_control(options_.path), "')"));
+              core::str("cannot ", what, " output: ", av_reason(code), " ('",
+                        core::escape_control(options_.path), "')"));
 }
 
 }  // namespace t2v::media

@@ -1,6 +1,8 @@
 // The engine behind include/t2v/engine.h: opens a model, runs the stages, keeps nothing half done.
 #include "t2v/engine.h"
 
+#include <c10/core/InferenceMode.h>
+
 #include <optional>
 
 #include "core/check.h"
@@ -13,10 +15,9 @@
 #include "pipeline/model.h"
 #include "pipeline/recipe.h"
 #include "pipeline/text_stage.h"
+#include "pipeline/tokenizer_engine.h"
 #include "text/prompt_clean.h"
 #include "weights/json_file.h"
-
-#include <c10/core/InferenceMode.h>
 
 namespace t2v::pipeline {
 namespace {
@@ -33,6 +34,7 @@ class WanEngine final : public Engine {
 
   Recipe resolve(const Request& request) const override {
     Recipe recipe = resolve_recipe(request, model_);
+    require_memory(recipe, model_, compute_);
     if (!recipe.latents_path.empty()) make_initial_noise(recipe, geometry_of(recipe));
     return recipe;
   }
@@ -139,8 +141,7 @@ class WanEngine final : public Engine {
       std::string saved;
       try {
         write_latents(outputs.rescue_latents_path, latents, format.recipe_json);
-        saved = core::str("; the finished latents are in '", outputs.rescue_latents_path, "', try: t2v decode '",
-                          outputs.rescue_latents_path, "' -o FILE");
+        saved = core::str("; the finished latents are in '", outputs.rescue_latents_path, "'");
       } catch (const Error& second) {
         saved = core::str("; the latents could not be saved either: ", second.what());
       }
@@ -200,6 +201,9 @@ class WanEngine final : public Engine {
 
 namespace t2v {
 
-std::unique_ptr<Engine> open_engine(const EngineOptions& options) { return std::make_unique<pipeline::WanEngine>(options); }
+std::unique_ptr<Engine> open_engine(const EngineOptions& options) {
+  if (options.model_path.empty() && !options.tokenizer_path.empty()) return pipeline::open_tokenizer_engine(options.tokenizer_path);
+  return std::make_unique<pipeline::WanEngine>(options);
+}
 
 }  // namespace t2v

@@ -128,4 +128,13 @@ ResolvedSettings plan_of(const Recipe& recipe, const Model& m, const Compute& co
   return plan;
 }
 
+void require_memory(const Recipe& recipe, const Model& m, const Compute& compute) {
+  if (!compute.device.is_cpu()) return;
+  const int64_t needed = estimate_peak(recipe, m, compute);
+  const int64_t available = available_host_bytes();
+  T2V_REQUIRE(available == 0 || needed <= available, ErrorKind::kOutOfMemory, "not enough host memory: this run needs about ",
+              gigabytes(needed), ", free are ", gigabytes(available), " (", recipe.width, "x", recipe.height, ", ", recipe.frames,
+              " frames); try a smaller --size or fewer --frames");
+}
+
 }  // namespace t2v::pipeline

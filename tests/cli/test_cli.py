@@ -328,7 +328,7 @@ def signal_cases():
         with Folder() as folder:
             env = {**os.environ, "T2V_FAKE": "slow"}
             process = subprocess.Popen([BINARY, *generate("--steps", "300")], cwd=folder.path, env=env, stderr=subprocess.PIPE,
-                                       stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+                                       stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
             process.stderr.readline()                # it has begun
             process.send_signal(number)
             process.send_signal(number)              # as timeout(1) does: still one event

@@ -27,11 +27,13 @@ class SlowSink : public MediaSink {
     observed_.thread = std::this_thread::get_id();
     sigset_t mask;
     pthread_sigmask(SIG_SETMASK, nullptr, &mask);
-    observed_.sigpipe_blocked = sigismember(&mask, SIGPIPE) == 1 && sigismember(&mask, SIGXFSZ) == 1;
+    observed_.sigpipe_blocked =
+        sigismember(&mask, SIGPIPE) == 1 && sigismember(&mask, SIGXFSZ) == 1;
   }
   void write(const uint8_t* rgb, int64_t num_frames) override {
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    if (static_cast<int>(observed_.first_bytes.size()) == fail_at_) throw Error(ErrorKind::kOutput, "disk full");
+    if (static_cast<int>(observed_.first_bytes.size()) == fail_at_)
+      throw Error(ErrorKind::kOutput, "disk full");
     REQUIRE(num_frames == 1);
     observed_.first_bytes.push_back(*rgb);
   }
@@ -43,7 +45,8 @@ class SlowSink : public MediaSink {
   int fail_at_;
 };
 
-const VideoFormat kFormat{.width = 10, .height = 10, .num_frames = 40, .fps = 16, .recipe_json = ""};
+const VideoFormat kFormat{
+    .width = 10, .height = 10, .num_frames = 40, .fps = 16, .recipe_json = ""};
 constexpr int kFrameBytes = 300;
 
 std::vector<uint8_t> numbered(int count) {

@@ -13,7 +13,9 @@ extern "C" {
 namespace t2v::media::test {
 namespace {
 
-uint8_t clipped(double value) { return static_cast<uint8_t>(std::lround(std::clamp(value, 0.0, 255.0))); }
+uint8_t clipped(double value) {
+  return static_cast<uint8_t>(std::lround(std::clamp(value, 0.0, 255.0)));
+}
 
 void append_yuv(std::vector<uint8_t>& out, double y, double cb, double cr, bool full) {
   const double luma = full ? y : (y - 16) * 255 / 219;
@@ -43,7 +45,8 @@ std::vector<uint8_t> to_rgb(const AVFrame& frame) {
       if (rgb) {
         for (int c = 0; c < 3; ++c) out.push_back(clipped(sample(c, x, y)));
       } else {
-        append_yuv(out, sample(0, x, y), sample(1, x, y), sample(2, x, y), frame.color_range == AVCOL_RANGE_JPEG);
+        append_yuv(out, sample(0, x, y), sample(1, x, y), sample(2, x, y),
+                   frame.color_range == AVCOL_RANGE_JPEG);
       }
     }
   }
@@ -60,7 +63,8 @@ void receive(AVCodecContext& codec, const AVStream& stream, DecodedVideo& video)
     REQUIRE(frame->width == video.width);
     REQUIRE(frame->height == video.height);
     video.color_range = frame->color_range;
-    video.times.push_back(static_cast<double>(frame->best_effort_timestamp) * av_q2d(stream.time_base));
+    video.times.push_back(static_cast<double>(frame->best_effort_timestamp) *
+                          av_q2d(stream.time_base));
     video.rgb.push_back(to_rgb(*frame));
     av_frame_unref(frame.get());
   }
@@ -68,7 +72,8 @@ void receive(AVCodecContext& codec, const AVStream& stream, DecodedVideo& video)
 
 void collect_keys(const AVDictionary* from, std::vector<std::string>& keys) {
   const AVDictionaryEntry* entry = nullptr;
-  while ((entry = av_dict_get(from, "", entry, AV_DICT_IGNORE_SUFFIX)) != nullptr) keys.emplace_back(entry->key);
+  while ((entry = av_dict_get(from, "", entry, AV_DICT_IGNORE_SUFFIX)) != nullptr)
+    keys.emplace_back(entry->key);
 }
 
 }  // namespace
@@ -93,8 +98,9 @@ DecodedVideo decode_video(const std::string& path) {
   video.height = stream.codecpar->height;
   video.fps_num = stream.avg_frame_rate.num;
   video.fps_den = stream.avg_frame_rate.den;
-  video.duration = stream.duration != AV_NOPTS_VALUE ? static_cast<double>(stream.duration) * av_q2d(stream.time_base)
-                                                     : static_cast<double>(opened->duration) / AV_TIME_BASE;
+  video.duration = stream.duration != AV_NOPTS_VALUE
+                       ? static_cast<double>(stream.duration) * av_q2d(stream.time_base)
+                       : static_cast<double>(opened->duration) / AV_TIME_BASE;
   video.pix_fmt = static_cast<AVPixelFormat>(stream.codecpar->format);
   video.color_space = stream.codecpar->color_space;
   video.color_primaries = stream.codecpar->color_primaries;

@@ -16,11 +16,12 @@ struct Case {
 };
 
 TEST_CASE("frame rates become exact fractions") {
-  const auto [fps, num, den] = GENERATE(
-      Case{16, 16, 1}, Case{24, 24, 1}, Case{8, 8, 1}, Case{1, 1, 1}, Case{1000, 1000, 1}, Case{12.5, 25, 2},
-      Case{0.5, 1, 2}, Case{0.01, 1, 100}, Case{23.976, 24000, 1001}, Case{24000.0 / 1001, 24000, 1001},
-      Case{29.97, 30000, 1001}, Case{59.94, 60000, 1001}, Case{119.88, 120000, 1001}, Case{23.98, 1199, 50},
-      Case{50.0 / 3, 50, 3}, Case{16.6, 83, 5}, Case{14.985, 15000, 1001});
+  const auto [fps, num, den] =
+      GENERATE(Case{16, 16, 1}, Case{24, 24, 1}, Case{8, 8, 1}, Case{1, 1, 1}, Case{1000, 1000, 1},
+               Case{12.5, 25, 2}, Case{0.5, 1, 2}, Case{0.01, 1, 100}, Case{23.976, 24000, 1001},
+               Case{24000.0 / 1001, 24000, 1001}, Case{29.97, 30000, 1001},
+               Case{59.94, 60000, 1001}, Case{119.88, 120000, 1001}, Case{23.98, 1199, 50},
+               Case{50.0 / 3, 50, 3}, Case{16.6, 83, 5}, Case{14.985, 15000, 1001});
   const FrameRate rate = frame_rate_of(fps);
   CHECK(rate.num == num);
   CHECK(rate.den == den);

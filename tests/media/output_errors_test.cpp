@@ -14,7 +14,9 @@ namespace {
 namespace fs = std::filesystem;
 using namespace test;
 
-void validate(const SinkOptions& options, double fps = 16) { create_media()->validate(options, 64, 48, fps); }
+void validate(const SinkOptions& options, double fps = 16) {
+  create_media()->validate(options, 64, 48, fps);
+}
 
 // No file of this process may grow beyond `bytes`: a full disk without a disk.
 class FileSizeLimit {
@@ -44,7 +46,8 @@ std::vector<std::string> suffixes() {
 TEST_CASE("suffixes") {
   const TempFolder folder;
   for (const std::string name : {"out.avi2", "out", ".mp4", "out.", "out.mp4x"}) {
-    const std::string text = thrown_text([&] { validate({.path = folder / name}); }, ErrorKind::kUsage);
+    const std::string text =
+        thrown_text([&] { validate({.path = folder / name}); }, ErrorKind::kUsage);
     CHECK(text.find(".mp4 .mov .mkv .webm .gif .png") != std::string::npos);
   }
   CHECK_FALSE(thrown_text([&] { validate({.path = ""}); }, ErrorKind::kUsage).empty());
@@ -60,8 +63,10 @@ TEST_CASE("folders that are absent, files in the way, NUL") {
   fs::create_directory(folder / "folder.gif");
   fs::create_directory(folder / "mine.png");
   std::ofstream(folder / "mine.png/notes.txt") << "x";
-  for (const std::string name : {"no/such/out.gif", "file/out.gif", "file.png", "folder.gif", "mine.png"}) {
-    const std::string text = thrown_text([&] { validate({.path = folder / name}); }, ErrorKind::kOutput);
+  for (const std::string name :
+       {"no/such/out.gif", "file/out.gif", "file.png", "folder.gif", "mine.png"}) {
+    const std::string text =
+        thrown_text([&] { validate({.path = folder / name}); }, ErrorKind::kOutput);
     CAPTURE(name, text);
     CHECK(text.find(folder.path()) != std::string::npos);
   }
@@ -74,27 +79,48 @@ TEST_CASE("a folder without write permission") {
   const TempFolder folder;
   fs::create_directory(folder / "locked");
   ::chmod((folder / "locked").c_str(), 0500);
-  CHECK_FALSE(thrown_text([&] { validate({.path = folder / "locked/out.gif"}); }, ErrorKind::kOutput).empty());
+  CHECK_FALSE(
+      thrown_text([&] { validate({.path = folder / "locked/out.gif"}); }, ErrorKind::kOutput)
+          .empty());
 }
 
 TEST_CASE("flags that a format does not know are errors, not ignored") {
   const TempFolder folder;
   const std::string path = folder / GENERATE(as<std::string>{}, "a.gif", "a.png", "a.y4m", "a.rgb");
   CHECK_FALSE(thrown_text([&] { validate({.path = path, .crf = 18}); }, ErrorKind::kUsage).empty());
-  CHECK_FALSE(thrown_text([&] { validate({.path = path, .codec = "libx264"}); }, ErrorKind::kUsage).empty());
-  CHECK_FALSE(thrown_text([&] { validate({.path = path, .pix_fmt = "bgr48"}); }, ErrorKind::kUsage).empty());
-  CHECK_FALSE(thrown_text([&] { validate({.path = path, .encoder_preset = "slow"}); }, ErrorKind::kUsage).empty());
+  CHECK_FALSE(thrown_text([&] { validate({.path = path, .codec = "libx264"}); }, ErrorKind::kUsage)
+                  .empty());
+  CHECK_FALSE(thrown_text([&] { validate({.path = path, .pix_fmt = "bgr48"}); }, ErrorKind::kUsage)
+                  .empty());
+  CHECK_FALSE(
+      thrown_text([&] { validate({.path = path, .encoder_preset = "slow"}); }, ErrorKind::kUsage)
+          .empty());
 }
+
+#ifndef T2V_TEST_VIDEO
+TEST_CASE("a build without FFmpeg says so") {
+  const TempFolder folder;
+  for (const std::string path : {folder / "a.mp4", folder / "a.webm", std::string("-")}) {
+    const std::string text = thrown_text([&] { validate({.path = path}); }, ErrorKind::kUsage);
+    CHECK(text.find("no FFmpeg") != std::string::npos);
+  }
+  CHECK(create_media()->encoders().empty());
+}
+#endif
 
 TEST_CASE("limits of frame rate and size") {
   const TempFolder folder;
-  CHECK_FALSE(thrown_text([&] { validate({.path = folder / "a.gif"}, 60); }, ErrorKind::kUsage).empty());
-  CHECK_FALSE(thrown_text([&] { validate({.path = folder / "a.y4m"}, 0); }, ErrorKind::kUsage).empty());
+  CHECK_FALSE(
+      thrown_text([&] { validate({.path = folder / "a.gif"}, 60); }, ErrorKind::kUsage).empty());
+  CHECK_FALSE(
+      thrown_text([&] { validate({.path = folder / "a.y4m"}, 0); }, ErrorKind::kUsage).empty());
   CHECK_FALSE(thrown_text([&] { create_media()->validate({.path = folder / "a.y4m"}, 0, 5, 16); },
-                          ErrorKind::kUsage).empty());
+                          ErrorKind::kUsage)
+                  .empty());
 }
 
-TEST_CASE("a disk that fills up: an error with the reason, the old file survives, nothing is left") {
+TEST_CASE(
+    "a disk that fills up: an error with the reason, the old file survives, nothing is left") {
   const Clip clip = noise(96, 64, 20);
   for (const std::string& suffix : suffixes()) {
     CAPTURE(suffix);
@@ -125,7 +151,8 @@ TEST_CASE("abort leaves nothing, at any time") {
     const TempFolder folder;
     const auto media = create_media();
     const auto sink = media->create_sink({.path = folder / ("out" + suffix)});
-    if (written >= 0) sink->begin({.width = 32, .height = 32, .num_frames = 8, .fps = 16, .recipe_json = "{}"});
+    if (written >= 0)
+      sink->begin({.width = 32, .height = 32, .num_frames = 8, .fps = 16, .recipe_json = "{}"});
     if (written > 0) sink->write(clip.frame(0), written);
     sink->abort();
     CHECK(folder.names().empty());
@@ -138,7 +165,8 @@ TEST_CASE("a sink that is dropped or used again leaves no trace of the first run
   for (const std::string& suffix : suffixes()) {
     CAPTURE(suffix);
     const TempFolder folder;
-    const VideoFormat format{.width = 32, .height = 32, .num_frames = 8, .fps = 16, .recipe_json = ""};
+    const VideoFormat format{
+        .width = 32, .height = 32, .num_frames = 8, .fps = 16, .recipe_json = ""};
     const auto media = create_media();
     {
       const auto sink = media->create_sink({.path = folder / ("out" + suffix)});
@@ -165,7 +193,8 @@ TEST_CASE("two writers of one name: one of them wins, whole") {
     CAPTURE(suffix);
     const TempFolder folder;
     const std::string path = folder / ("out" + suffix);
-    const VideoFormat format{.width = 32, .height = 32, .num_frames = 8, .fps = 16, .recipe_json = "{\"who\": 1}"};
+    const VideoFormat format{
+        .width = 32, .height = 32, .num_frames = 8, .fps = 16, .recipe_json = "{\"who\": 1}"};
     const auto media = create_media();
     const auto first = media->create_sink({.path = path});
     const auto second = media->create_sink({.path = path});

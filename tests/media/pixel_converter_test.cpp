@@ -33,7 +33,8 @@ struct Yuv {
 
 Yuv exact(const uint8_t* rgb) {
   const double y = 0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2];
-  return {16 + y * 219 / 255, 128 + (rgb[2] - y) / 1.8556 * 224 / 255, 128 + (rgb[0] - y) / 1.5748 * 224 / 255};
+  return {16 + y * 219 / 255, 128 + (rgb[2] - y) / 1.8556 * 224 / 255,
+          128 + (rgb[0] - y) / 1.5748 * 224 / 255};
 }
 
 TEST_CASE("every colour of a coarse cube is rounded to the nearest code") {
@@ -49,7 +50,8 @@ TEST_CASE("every colour of a coarse cube is rounded to the nearest code") {
   double worst = 0;
   for (int i = 0; i < count; ++i) {
     const Yuv want = exact(rgb.data() + 3 * i);
-    worst = std::max({worst, std::abs(image.planes.first[0][i] - want.y), std::abs(image.planes.first[1][i] - want.cb),
+    worst = std::max({worst, std::abs(image.planes.first[0][i] - want.y),
+                      std::abs(image.planes.first[1][i] - want.cb),
                       std::abs(image.planes.first[2][i] - want.cr)});
   }
   CHECK(worst < 0.502);  // half a code, and the 16 fraction bits
@@ -66,7 +68,8 @@ TEST_CASE("grey has no chroma") {
 }
 
 TEST_CASE("halved chroma is sited left and repeats the edges") {
-  const auto [width, height] = GENERATE(std::pair{1, 1}, std::pair{5, 3}, std::pair{8, 2}, std::pair{65, 47});
+  const auto [width, height] =
+      GENERATE(std::pair{1, 1}, std::pair{5, 3}, std::pair{8, 2}, std::pair{65, 47});
   const test::Clip clip = test::noise(width, height, 1);
   Image image = image_for(width, height, 1, 1);
   PixelConverter(planar_yuv_layout(1, 1), width, height).convert(clip.frame(0), image.planes);
@@ -79,7 +82,8 @@ TEST_CASE("halved chroma is sited left and repeats the edges") {
   for (int y = 0; y < (height + 1) / 2; ++y) {
     for (int x = 0; x < (width + 1) / 2; ++x) {
       double want = 0;
-      for (const int row : {2 * y, 2 * y + 1}) want += (cb(2 * x - 1, row) + 2 * cb(2 * x, row) + cb(2 * x + 1, row)) / 8;
+      for (const int row : {2 * y, 2 * y + 1})
+        want += (cb(2 * x - 1, row) + 2 * cb(2 * x, row) + cb(2 * x + 1, row)) / 8;
       worst = std::max(worst, std::abs(image.planes.first[1][y * ((width + 1) / 2) + x] - want));
     }
   }

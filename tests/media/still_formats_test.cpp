@@ -12,7 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 using namespace test;
 
-const std::string kRecipe = "{\"prompt\": \"一只红色的狐狸 \\\"quoted\\\" 🦊\", \"seed\": 18446744073709551615}";
+const std::string kRecipe =
+    "{\"prompt\": \"一只红色的狐狸 \\\"quoted\\\" 🦊\", \"seed\": 18446744073709551615}";
 
 std::string long_recipe(size_t bytes) {
   std::string text = "{\"prompt\": \"";
@@ -34,7 +35,8 @@ TEST_CASE("PNG folder: whole, numbered, replaced as a whole") {
 
 TEST_CASE("recipes come back from PNG and GIF") {
   const TempFolder folder;
-  const std::string recipe = GENERATE(as<std::string>{}, kRecipe, long_recipe(100'000), long_recipe(1'000'000), std::string());
+  const std::string recipe = GENERATE(as<std::string>{}, kRecipe, long_recipe(100'000),
+                                      long_recipe(1'000'000), std::string());
   const auto media = create_media();
   write_clip(gradient(8, 6, 2), {.path = folder / "a.gif"}, 16, recipe);
   write_clip(gradient(8, 6, 2), {.path = folder / "a.png"}, 16, recipe);
@@ -53,7 +55,8 @@ TEST_CASE("descriptions of stills") {
   write_clip(gradient(8, 6, 3), {.path = folder / "a.png"}, 16);
   const auto media = create_media();
   CHECK(media->describe(folder / "a.gif") ==
-        "{\"container\": \"gif\", \"codec\": \"gif\", \"width\": 8, \"height\": 6, \"frames\": 16, \"fps\": 16, "
+        "{\"container\": \"gif\", \"codec\": \"gif\", \"width\": 8, \"height\": 6, \"frames\": 16, "
+        "\"fps\": 16, "
         "\"duration\": 1, \"pix_fmt\": \"pal8\", \"color_range\": null, \"color_space\": null, "
         "\"color_primaries\": null, \"color_transfer\": null}");
   CHECK(media->describe(folder / "a.png").find("\"frames\": 3") != std::string::npos);
@@ -77,8 +80,10 @@ TEST_CASE("every cut of a GIF and a PNG is refused, every flipped byte is surviv
   const TempFolder folder;
   write_clip(clip, {.path = folder / "a.gif"}, 16, kRecipe);
   const std::string gif = read_all(folder / "a.gif");
-  for (size_t size = 0; size < png.size(); ++size) CHECK_THROWS_AS(read_png(png.substr(0, size), "a.png"), Error);
-  for (size_t size = 0; size < gif.size(); ++size) CHECK_THROWS_AS(read_gif(gif.substr(0, size), "a.gif"), Error);
+  for (size_t size = 0; size < png.size(); ++size)
+    CHECK_THROWS_AS(read_png(png.substr(0, size), "a.png"), Error);
+  for (size_t size = 0; size < gif.size(); ++size)
+    CHECK_THROWS_AS(read_gif(gif.substr(0, size), "a.gif"), Error);
   for (size_t i = 0; i < png.size(); ++i) {
     std::string broken = png;
     broken[i] = static_cast<char>(broken[i] ^ 0x55);
@@ -102,8 +107,12 @@ TEST_CASE("what is no picture is refused as input") {
   fs::create_directory(folder / "empty");
   const auto media = create_media();
   for (const std::string name : {"text.mp4", "empty.mp4", "empty", "absent.mp4"}) {
-    CHECK_FALSE(thrown_text([&] { static_cast<void>(media->read_recipe(folder / name)); }, ErrorKind::kInput).empty());
-    CHECK_FALSE(thrown_text([&] { static_cast<void>(media->describe(folder / name)); }, ErrorKind::kInput).empty());
+    CHECK_FALSE(thrown_text([&] { static_cast<void>(media->read_recipe(folder / name)); },
+                            ErrorKind::kInput)
+                    .empty());
+    CHECK_FALSE(
+        thrown_text([&] { static_cast<void>(media->describe(folder / name)); }, ErrorKind::kInput)
+            .empty());
   }
 }
 

@@ -15,7 +15,8 @@ namespace {
 
 Clip empty_clip(int width, int height, int frames) {
   Clip clip{width, height, frames, {}};
-  clip.rgb.resize(static_cast<size_t>(width) * static_cast<size_t>(height) * static_cast<size_t>(frames) * 3);
+  clip.rgb.resize(static_cast<size_t>(width) * static_cast<size_t>(height) *
+                  static_cast<size_t>(frames) * 3);
   return clip;
 }
 
@@ -43,7 +44,8 @@ Clip gradient(int width, int height, int frames) {
       for (int x = 0; x < width; ++x) {
         clip.rgb[at++] = static_cast<uint8_t>(std::min(255, 40 + x * 180 / std::max(1, width) + f));
         clip.rgb[at++] = static_cast<uint8_t>(std::min(255, 30 + y * 200 / std::max(1, height)));
-        clip.rgb[at++] = static_cast<uint8_t>(std::max(0, 220 - (x + y) * 180 / (width + height) - f));
+        clip.rgb[at++] =
+            static_cast<uint8_t>(std::max(0, 220 - (x + y) * 180 / (width + height) - f));
       }
     }
   }
@@ -70,15 +72,21 @@ TempFolder::~TempFolder() {
 
 std::vector<std::string> TempFolder::names() const {
   std::vector<std::string> found;
-  for (const auto& entry : fs::directory_iterator(path_)) found.push_back(entry.path().filename().string());
+  for (const auto& entry : fs::directory_iterator(path_))
+    found.push_back(entry.path().filename().string());
   std::sort(found.begin(), found.end());
   return found;
 }
 
-void write_clip(const Clip& clip, const SinkOptions& options, double fps, const std::string& recipe) {
+void write_clip(const Clip& clip, const SinkOptions& options, double fps,
+                const std::string& recipe) {
   const auto media = create_media();
   const auto sink = media->create_sink(options);
-  sink->begin({.width = clip.width, .height = clip.height, .num_frames = clip.frames, .fps = fps, .recipe_json = recipe});
+  sink->begin({.width = clip.width,
+               .height = clip.height,
+               .num_frames = clip.frames,
+               .fps = fps,
+               .recipe_json = recipe});
   for (int i = 0; i < clip.frames; i += 4) sink->write(clip.frame(i), std::min(4, clip.frames - i));
   sink->finish();
 }
@@ -96,7 +104,8 @@ std::string thrown_text(const std::function<void()>& call, ErrorKind kind) {
     INFO(error.what());
     CHECK(error.kind() == kind);
     const std::string text = error.what();
-    CHECK(std::none_of(text.begin(), text.end(), [](unsigned char c) { return c < 32 || c == 127; }));
+    CHECK(
+        std::none_of(text.begin(), text.end(), [](unsigned char c) { return c < 32 || c == 127; }));
     return text;
   }
   return "";

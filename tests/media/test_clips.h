@@ -17,11 +17,13 @@ struct Clip {
   int frames = 0;
   std::vector<uint8_t> rgb;  // frames x height x width x 3
   [[nodiscard]] const uint8_t* frame(int index) const {
-    return rgb.data() + static_cast<size_t>(index) * static_cast<size_t>(width) * static_cast<size_t>(height) * 3;
+    return rgb.data() + static_cast<size_t>(index) * static_cast<size_t>(width) *
+                            static_cast<size_t>(height) * 3;
   }
 };
 
-// 27 flat patches (0, 128, 255 per channel) of patch x patch pixels, in 9 columns, the same in each frame.
+// 27 flat patches (0, 128, 255 per channel) of patch x patch pixels, in 9 columns, the same in each
+// frame.
 Clip patches(int patch, int frames);
 // Smooth gradients that move.
 Clip gradient(int width, int height, int frames);
@@ -45,7 +47,8 @@ class TempFolder {
 };
 
 // begin, write in chunks of 4, finish.
-void write_clip(const Clip& clip, const SinkOptions& options, double fps = 16, const std::string& recipe = "");
+void write_clip(const Clip& clip, const SinkOptions& options, double fps = 16,
+                const std::string& recipe = "");
 
 std::string read_all(const std::string& path);
 

@@ -15,7 +15,9 @@ namespace {
 
 using namespace test;
 
-const std::string kRecipe = "{\"prompt\": \"一只红色的狐狸 \\\"quoted\\\" \\\\ 🦊\\n\", \"seed\": 18446744073709551615}";
+const std::string kRecipe =
+    "{\"prompt\": \"一只红色的狐狸 \\\"quoted\\\" \\\\ 🦊\\n\", \"seed\": "
+    "18446744073709551615}";
 
 std::string long_recipe(size_t bytes) {
   std::string text = "{\"prompt\": \"";
@@ -55,7 +57,8 @@ TEST_CASE("faststart: the index stands before the pictures") {
 
 TEST_CASE("recipes come back exactly") {
   const TempFolder folder;
-  const std::string recipe = GENERATE(as<std::string>{}, kRecipe, long_recipe(100'000), long_recipe(1'000'000), std::string());
+  const std::string recipe = GENERATE(as<std::string>{}, kRecipe, long_recipe(100'000),
+                                      long_recipe(1'000'000), std::string());
   const std::string name = GENERATE(as<std::string>{}, "a.mp4", "a.mov", "a.mkv", "a.webm");
   CAPTURE(name, recipe.size());
   write_clip(gradient(32, 32, 3), {.path = folder / name}, 16, recipe);
@@ -69,7 +72,8 @@ TEST_CASE("without metadata the file holds no word of us or of the encoder") {
   CAPTURE(name);
   write_clip(gradient(64, 48, 17), {.path = folder / name, .metadata = false}, 16, kRecipe);
   const std::string bytes = read_all(folder / name);
-  for (const std::string word : {"t2v", "prompt", "x264", "lavc", "libvpx", "crf", "59.27", "59.37"}) {
+  for (const std::string word :
+       {"t2v", "prompt", "x264", "lavc", "libvpx", "crf", "59.27", "59.37"}) {
     CAPTURE(word);
     CHECK_FALSE(holds(bytes, word));
   }
@@ -78,14 +82,16 @@ TEST_CASE("without metadata the file holds no word of us or of the encoder") {
   CHECK(video.rgb.size() == 17);
   for (const std::string& key : video.metadata_keys) {
     CAPTURE(key);
-    CHECK((key == "major_brand" || key == "minor_version" || key == "compatible_brands" || key == "language" ||
-           key == "handler_name" || key == "vendor_id" || key == "encoder" || key == "DURATION"));
+    CHECK((key == "major_brand" || key == "minor_version" || key == "compatible_brands" ||
+           key == "language" || key == "handler_name" || key == "vendor_id" || key == "encoder" ||
+           key == "DURATION"));
   }
 }
 
 TEST_CASE("the same frames give the same bytes") {
   const TempFolder folder;
-  const std::string suffix = GENERATE(as<std::string>{}, ".mp4", ".mov", ".mkv", ".webm", ".gif", ".y4m");
+  const std::string suffix =
+      GENERATE(as<std::string>{}, ".mp4", ".mov", ".mkv", ".webm", ".gif", ".y4m");
   CAPTURE(suffix);
   const Clip clip = noise(80, 48, 20);
   for (const std::string name : {"a", "b", "c"}) {
@@ -154,7 +160,8 @@ TEST_CASE("broken videos are refused as input, never a crash") {
   const auto media = create_media();
   for (size_t size = 0; size < whole.size(); size += 97) {
     std::ofstream(folder / "cut.mp4", std::ios::binary | std::ios::trunc) << whole.substr(0, size);
-    thrown_text([&] { static_cast<void>(media->read_recipe(folder / "cut.mp4")); }, ErrorKind::kInput);
+    thrown_text([&] { static_cast<void>(media->read_recipe(folder / "cut.mp4")); },
+                ErrorKind::kInput);
     thrown_text([&] { static_cast<void>(media->describe(folder / "cut.mp4")); }, ErrorKind::kInput);
   }
 }

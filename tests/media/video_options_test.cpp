@@ -1,6 +1,6 @@
 // Flags of the video codecs: what is refused before work, with which words, and what is taken.
-#include <catch2/catch.hpp>
 #include <algorithm>
+#include <catch2/catch.hpp>
 
 #include "media/decoded_video.h"
 #include "media/test_clips.h"
@@ -15,9 +15,11 @@ struct Refused {
   std::string word;  // that the message must hold
 };
 
-std::string refusal(SinkOptions options, const TempFolder& folder, int width = 64, int height = 48) {
+std::string refusal(SinkOptions options, const TempFolder& folder, int width = 64,
+                    int height = 48) {
   if (options.path != "-") options.path = folder / options.path;
-  return thrown_text([&] { create_media()->validate(options, width, height, 16); }, ErrorKind::kUsage);
+  return thrown_text([&] { create_media()->validate(options, width, height, 16); },
+                     ErrorKind::kUsage);
 }
 
 TEST_CASE("flags that cannot work are refused before work") {
@@ -50,14 +52,16 @@ TEST_CASE("flags that cannot work are refused before work") {
 
 TEST_CASE("an odd size is refused only where it was made impossible by hand") {
   const TempFolder folder;
-  CHECK(refusal({.path = "a.mp4", .pix_fmt = "yuv420p"}, folder, 65, 48).find("yuv444p") != std::string::npos);
+  CHECK(refusal({.path = "a.mp4", .pix_fmt = "yuv420p"}, folder, 65, 48).find("yuv444p") !=
+        std::string::npos);
   CHECK(refusal({.path = "a.mp4", .pix_fmt = "yuv422p"}, folder, 64, 47).empty());
   CHECK(refusal({.path = "a.mp4"}, folder, 65, 47).empty());
 }
 
 TEST_CASE("codecs and presets that are taken") {
   const TempFolder folder;
-  const std::string codec = GENERATE(as<std::string>{}, "libx264", "h264", "libx265", "mpeg4", "libvpx-vp9", "ffv1");
+  const std::string codec =
+      GENERATE(as<std::string>{}, "libx264", "h264", "libx265", "mpeg4", "libvpx-vp9", "ffv1");
   CAPTURE(codec);
   const auto media = create_media();
   const SinkOptions options{.path = folder / "a.mkv", .codec = codec};
@@ -83,7 +87,8 @@ TEST_CASE("the list of encoders names what the defaults need") {
   const std::vector<EncoderName> found = create_media()->encoders();
   REQUIRE(found.size() > 3);
   CHECK(found.front().name == "libx264");
-  CHECK(std::any_of(found.begin(), found.end(), [](const EncoderName& e) { return e.name == "libvpx-vp9"; }));
+  CHECK(std::any_of(found.begin(), found.end(),
+                    [](const EncoderName& e) { return e.name == "libvpx-vp9"; }));
 }
 
 TEST_CASE("validation leaves no file") {

@@ -11,23 +11,49 @@ namespace {
 
 using namespace test;
 
-// Largest difference inside the patches, margin pixels away from their edges.
-int worst_in_patches(const Clip& clip, const DecodedVideo& video, int patch, int margin) {
-  int worst = 0;
+struct PatchDifference {
+  int worst = 0;          // of any pixel at least 8 pixels inside a patch of 32
+  double beyond_two = 0;  // share of those samples that are more than 2 off
+  double of_mean = 0;     // largest difference of a patch's mean colour
+};
+
+PatchDifference compare_patches(const Clip& clip, const DecodedVideo& video) {
+  constexpr int kPatch = 32;
+  constexpr int kMargin = 8;
+  constexpr int kSide = kPatch - 2 * kMargin;
+  PatchDifference result;
+  std::vector<double> sums(static_cast<size_t>(clip.frames) * 27 * 3);
+  int64_t beyond = 0, samples = 0;
   for (int f = 0; f < clip.frames; ++f) {
+    const std::vector<uint8_t>& shown = video.rgb[static_cast<size_t>(f)];
     for (int y = 0; y < clip.height; ++y) {
       for (int x = 0; x < clip.width; ++x) {
-        const int inside_x = std::min(x % patch, patch - 1 - x % patch);
-        const int inside_y = std::min(y % patch, patch - 1 - y % patch);
-        if (std::min(inside_x, inside_y) < margin) continue;
-        for (int c = 0; c < 3; ++c) {
+        if (x % kPatch < kMargin || x % kPatch >= kPatch - kMargin) continue;
+        if (y % kPatch < kMargin || y % kPatch >= kPatch - kMargin) continue;
+        const int patch = f * 27 + y / kPatch * 9 + x / kPatch;
+        for (int c = 0; c < 3; ++c, ++samples) {
           const auto at = static_cast<size_t>((y * clip.width + x) * 3 + c);
-          worst = std::max(worst, std::abs(clip.frame(f)[at] - video.rgb[static_cast<size_t>(f)][at]));
+          const int difference = shown[at] - clip.frame(f)[at];
+          sums[static_cast<size_t>(patch * 3 + c)] += difference;
+          result.worst = std::max(result.worst, std::abs(difference));
+          if (std::abs(difference) > 2) ++beyond;
         }
       }
     }
   }
-  return worst;
+  for (const double sum : sums)
+    result.of_mean = std::max(result.of_mean, std::abs(sum) / (kSide * kSide));
+  result.beyond_two = static_cast<double>(beyond) / static_cast<double>(samples);
+  return result;
+}
+
+void check_patches(const Clip& clip, const std::string& path) {
+  const DecodedVideo video = decode_video(path);
+  REQUIRE(video.rgb.size() == static_cast<size_t>(clip.frames));
+  const PatchDifference difference = compare_patches(clip, video);
+  CHECK(difference.of_mean <= 2);
+  CHECK(difference.worst <= 3);
+  CHECK(difference.beyond_two <= 0.005);
 }
 
 // Mean absolute difference and mean difference over all pixels.
@@ -49,12 +75,19 @@ std::pair<double, double> mean_difference(const Clip& clip, const DecodedVideo& 
 TEST_CASE("default settings: flat patches of a test pattern come back within 2/255") {
   const TempFolder folder;
   const std::string name = GENERATE(as<std::string>{}, "a.mp4", "a.mov", "a.mkv", "a.webm");
-  const Clip clip = patches(32, 9);
+  const int frames = GENERATE(1, 3, 9, 17);
+  CAPTURE(name, frames);
+  const Clip clip = patches(32, frames);
   write_clip(clip, {.path = folder / name});
-  const DecodedVideo video = decode_video(folder / name);
-  CAPTURE(name);
-  REQUIRE(video.rgb.size() == 9);
-  CHECK(worst_in_patches(clip, video, 32, 8) <= 2);
+  check_patches(clip, folder / name);
+}
+
+TEST_CASE("negative control: a pattern that is 4 off is noticed") {
+  const TempFolder folder;
+  Clip clip = patches(32, 2);
+  write_clip(clip, {.path = folder / "a.mp4"});
+  for (uint8_t& value : clip.rgb) value = static_cast<uint8_t>(value < 128 ? value + 4 : value - 4);
+  CHECK(compare_patches(clip, decode_video(folder / "a.mp4")).of_mean > 2);
 }
 
 TEST_CASE("gradients: no bias, small differences") {
@@ -85,20 +118,22 @@ TEST_CASE("tags say BT.709, limited range, yuv420p") {
 
 TEST_CASE("other pixel formats keep the colours") {
   const TempFolder folder;
-  const auto [format, codec] = GENERATE(std::pair{"yuv444p", "libx264"}, std::pair{"yuv422p", "libx264"},
-                                        std::pair{"yuv420p10le", "libx264"}, std::pair{"yuvj420p", "libx264"},
-                                        std::pair{"nv12", "libx264"}, std::pair{"bgr0", "libx264rgb"},
-                                        std::pair{"yuv420p", "ffv1"}, std::pair{"bgr0", "ffv1"});
+  const auto [format, codec] =
+      GENERATE(std::pair{"yuv444p", "libx264"}, std::pair{"yuv422p", "libx264"},
+               std::pair{"yuv420p10le", "libx264"}, std::pair{"yuvj420p", "libx264"},
+               std::pair{"nv12", "libx264"}, std::pair{"bgr0", "libx264rgb"},
+               std::pair{"yuv420p", "ffv1"}, std::pair{"bgr0", "ffv1"});
   const Clip clip = patches(32, 3);
   CAPTURE(format, codec);
   write_clip(clip, {.path = folder / "a.mkv", .codec = codec, .pix_fmt = format});
-  CHECK(worst_in_patches(clip, decode_video(folder / "a.mkv"), 32, 8) <= 2);
+  check_patches(clip, folder / "a.mkv");
 }
 
 TEST_CASE("any size decodes to exactly that size") {
   const TempFolder folder;
-  const auto [width, height] = GENERATE(std::pair{1, 1}, std::pair{2, 2}, std::pair{1, 47}, std::pair{65, 1},
-                                        std::pair{16, 15}, std::pair{15, 16}, std::pair{65, 47}, std::pair{64, 64});
+  const auto [width, height] =
+      GENERATE(std::pair{1, 1}, std::pair{2, 2}, std::pair{1, 47}, std::pair{65, 1},
+               std::pair{16, 15}, std::pair{15, 16}, std::pair{65, 47}, std::pair{64, 64});
   for (const std::string name : {"a.mp4", "a.mkv", "a.webm"}) {
     CAPTURE(name, width, height);
     const Clip clip = gradient(width, height, 5);
@@ -108,7 +143,8 @@ TEST_CASE("any size decodes to exactly that size") {
     CHECK(video.width == width);
     CHECK(video.height == height);
     REQUIRE(video.rgb.size() == 5);
-    if (width >= 64 && height >= 47) CHECK(mean_difference(clip, video).first < 4);  // else too steep for 4:2:0
+    if (width >= 64 && height >= 47)
+      CHECK(mean_difference(clip, video).first < 4);  // else too steep for 4:2:0
   }
 }
 

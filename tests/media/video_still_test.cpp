@@ -42,7 +42,8 @@ TEST_CASE("GIF: a still clip, one pixel, random pictures that fill the code tabl
   const auto [width, height] = GENERATE(std::pair{1, 1}, std::pair{3, 200}, std::pair{150, 150});
   Clip clip = noise(width, height, 3);
   // 200 grey levels: exact, and without any order.
-  for (size_t i = 0; i < clip.rgb.size(); i += 3) clip.rgb[i + 1] = clip.rgb[i + 2] = clip.rgb[i] = static_cast<uint8_t>(clip.rgb[i] % 200);
+  for (size_t i = 0; i < clip.rgb.size(); i += 3)
+    clip.rgb[i + 1] = clip.rgb[i + 2] = clip.rgb[i] = static_cast<uint8_t>(clip.rgb[i] % 200);
   write_clip(clip, {.path = folder / "a.gif"}, 10);
   CHECK(worst_difference(clip, decode_video(folder / "a.gif")) == 0);
 }

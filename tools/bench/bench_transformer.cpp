@@ -3,51 +3,19 @@
 // Prints one JSON line per measurement: wall and CPU seconds, FLOP, GFLOP/s per CPU second.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
-#include <sys/resource.h>
 
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 #include <string>
 #include <vector>
 
+#include "bench/measure.h"
 #include "models/wan/transformer.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double cpu_seconds() {
-  struct rusage u {};
-  ::getrusage(RUSAGE_SELF, &u);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
-  return seconds(u.ru_utime) + seconds(u.ru_stime);
-}
-
-// Median of CPU and wall seconds over the repeats, after one warm-up.
-void measure(const char* name, int repeats, double flop, const std::function<void()>& work) {
-  work();
-  std::vector<double> cpu;
-  std::vector<double> wall;
-  for (int i = 0; i < repeats; ++i) {
-    const double c = cpu_seconds();
-    const auto w = Clock::now();
-    work();
-    cpu.push_back(cpu_seconds() - c);
-    wall.push_back(std::chrono::duration<double>(Clock::now() - w).count());
-  }
-  std::sort(cpu.begin(), cpu.end());
-  std::sort(wall.begin(), wall.end());
-  const double c = cpu[cpu.size() / 2];
-  std::printf("{\"name\": \"%s\", \"cpu_s\": %.4f, \"wall_s\": %.4f, \"tflop\": %.4f, \"gflop_per_cpu_s\": %.1f}\n", name, c,
-              wall[wall.size() / 2], flop / 1e12, flop / c / 1e9);
-  std::fflush(stdout);
-}
 
 // Products and attention of one forward; the cross-attention keys are made beforehand.
 double forward_flop(const t2v::models::TransformerSpec& s, double tokens, double text) {
@@ -62,6 +30,7 @@ double forward_flop(const t2v::models::TransformerSpec& s, double tokens, double
 
 int main(int argc, char** argv) {
   using namespace t2v;
+  using bench::measure;
   if (argc < 5) return std::fprintf(stderr, "usage: bench_transformer DIR WIDTH HEIGHT FRAMES [bf16|fp32] [REPEATS]\n"), 2;
   const c10::InferenceMode no_gradients;
   const std::string folder = argv[1];
@@ -90,8 +59,6 @@ int main(int argc, char** argv) {
     measure(name, repeats, 4 * tokens * tokens * static_cast<double>(spec.size()), [&, b = backend] { ops::attention(q, q, q, {}, b); });
   measure("forward", repeats, forward_flop(spec, tokens, text_rows + 1),
           [&] { transformer.forward(latents, time, {&condition}, rope, [] {}); });
-  struct rusage u {};
-  ::getrusage(RUSAGE_SELF, &u);
-  std::printf("{\"name\": \"peak_rss_gb\", \"value\": %.3f}\n", static_cast<double>(u.ru_maxrss) / 1e6);
+  std::printf("{\"name\": \"peak_rss_gb\", \"value\": %.3f}\n", bench::peak_rss_gb());
   return 0;
 }

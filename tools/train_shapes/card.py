@@ -16,12 +16,14 @@ A tiny text-to-video model in the layout of Wan2.2 (umT5 text encoder, two Wan t
 `t2v` can be tried, tested and measured without a download. It was trained by this project with `tools/train_shapes`.
 
 **It is** a complete Wan pipeline with really trained weights: prompts in English and Chinese make matching videos.
-**It is not** a general model. It knows {colors} colours ({color_names}), {shapes} shapes ({shape_names}), two sizes,
-{motions} motions ({motion_names}) and {backgrounds} backgrounds ({background_names}), one shape a video. Other words
-change the picture in meaningless ways. It was trained at {side}x{side} pixels and {frames} frames only.
+**It is not** a general model. It knows
+{colors} colours ({color_names}),
+{shapes} shapes ({shape_names}), two sizes,
+{motions} motions ({motion_names}) and
+{backgrounds} backgrounds ({background_names}), one shape a video.
+Other words change the picture in meaningless ways. It was trained at {side}x{side} pixels and {frames} frames only.
 
-Use: {side}x{side}, {frames} frames, {fps} frames a second, {steps} UniPC steps, shift {shift}, guidance
-{guidance_scale}; `t2v.json` holds these defaults.
+Defaults (`t2v.json`): {side}x{side}, {frames} frames, {fps} a second, {steps} UniPC steps, shift {shift}, guidance {guidance_scale}.
 
 ## Training data
 Rendered by `tools/train_shapes/domain.py`, captions by `grammar.py`. No picture, video or text of others was used.
@@ -63,12 +65,13 @@ def _accuracy(report: dict | None) -> str:
         return "## Accuracy\nNot measured yet: run `tools/train_shapes/eval.py`."
     columns = list(report["table"]["all"]["all"])
     lines = ["## Accuracy", f"Measured with `tools/train_shapes/eval.py --engine {report['engine']}` on "
-             f"{'held-out' if report['held_out'] else 'seen'} triples, prompt seed {report['seed']}; per cent. "
-             "The checker reads the pixels by rule; the same rule is right on all rendered clips.", "",
+             f"{'held-out' if report['held_out'] else 'seen'} triples, prompt seed {report['seed']}; per cent, "
+             "n prompts a row. The checker reads the pixels by rule. A spinning circle or ring passes where nothing "
+             "moves; size counts where the prompt names it and the shape does not grow or shrink.", "",
              "| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for kind in ("all", "language", "shape", "motion"):
         for name, row in report["table"][kind].items():
-            lines.append(f"| {name} | " + " | ".join(str(row[c]) for c in columns) + " |")
+            lines.append(f"| {name} | " + " | ".join("-" if row[c] is None else str(row[c]) for c in columns) + " |")
     return "\n".join(lines)
 
 

@@ -86,20 +86,20 @@ def videos_of_renderer(cases: list[dict], options: argparse.Namespace):
         yield ((video[0] + 1) / 2).permute(1, 2, 3, 0).numpy()
 
 
-def tabulate(cases: list[dict]) -> dict[str, dict[str, dict[str, float]]]:
-    """Accuracy by attribute for all cases and by language, shape and motion, with the number of cases."""
+def tabulate(cases: list[dict]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Accuracy in per cent by attribute for all cases and by language, shape and motion, with the number of cases."""
     groups: dict[tuple[str, str], list[dict[str, bool]]] = defaultdict(list)
     for case in cases:
         shape, motion = domain.SHAPES[case["attributes"][1]], domain.MOTIONS[case["attributes"][3]]
         keys = (("all", "all"), ("language", case["language"]), ("shape", shape), ("motion", motion))
         for key in keys:
             groups[key].append(case["right"])
-    table: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
+    table: dict[str, dict[str, dict]] = defaultdict(dict)
     for (kind, name), results in sorted(groups.items()):
         row = {"n": len(results)}
         for attribute in ("color", "background", "motion", "shape", "size"):
             known = [r[attribute] for r in results if attribute in r]
-            row[attribute] = round(100 * sum(known) / len(known), 1) if known else float("nan")
+            row[attribute] = round(100 * sum(known) / len(known), 1) if known else None
         row["everything"] = round(100 * sum(all(r.values()) for r in results) / len(results), 1)
         table[kind][name] = row
     return table
@@ -111,7 +111,7 @@ def print_table(table: dict) -> None:
     for kind in ("all", "language", "shape", "motion"):
         for name, row in table[kind].items():
             label = name if kind == "all" else f"{kind} {name}"
-            print(f"{label:18}" + "".join(f"{row[column]:>12}" for column in columns))
+            print(f"{label:18}" + "".join(f"{'-' if row[c] is None else row[c]:>12}" for c in columns))
 
 
 def failures(cases: list[dict]) -> list[dict]:

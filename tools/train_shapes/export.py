@@ -44,7 +44,10 @@ def write_model(parts: dict, config: dict, facts: dict, work: Path, target: Path
     shutil.copy(parts["tokenizer"], partial / "tokenizer" / "spiece.model")
     (partial / "t2v.json").write_text(json.dumps(defaults(config), indent=2) + "\n")
     (partial / "README.md").write_text(card.write_card(config, facts | {"config_hash": config_hash(config)}))
+    files = [path for path in partial.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    for path in files:
+        path.chmod(0o644)  # safetensors makes them private
     shutil.rmtree(target, ignore_errors=True)
     partial.rename(target)
-    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     print(f"export: {target}, {size / 1e6:.1f} MB")

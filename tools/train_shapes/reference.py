@@ -88,7 +88,7 @@ def make_reference(model: str) -> tuple[dict[str, torch.Tensor], dict]:
 def keep_small(record: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Drops the outputs of all calls but the first pair and the last pair."""
     calls = sorted(name for name in record if name.startswith("call") and name.endswith("_output"))
-    return {name: tensor.contiguous() for name, tensor in record.items() if name not in calls[2:-2]}
+    return {name: tensor.clone().contiguous() for name, tensor in record.items() if name not in calls[2:-2]}
 
 
 def main() -> None:
@@ -101,7 +101,9 @@ def main() -> None:
     record, about = make_reference(options.model)
     options.output.mkdir(parents=True, exist_ok=True)
     versions = {"torch": torch.__version__, "dtype": "float32", "seed": str(SEED)}
-    save_file(keep_small(record), options.output / "reference.safetensors", metadata=versions)
+    tensors = options.output / "reference.safetensors"
+    save_file(keep_small(record), tensors, metadata=versions)
+    tensors.chmod(0o644)  # safetensors makes it private
     (options.output / "reference.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
