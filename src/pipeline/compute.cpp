@@ -50,11 +50,11 @@ at::ScalarType choose_dtype(Dtype dtype, const at::Device& device) {
   return !device.is_cpu() || cpu_multiplies_bf16() ? at::kBFloat16 : at::kFloat;
 }
 
+}  // namespace
+
 const char* dtype_word(at::ScalarType dtype) {
   return dtype == at::kFloat ? "fp32" : dtype == at::kBFloat16 ? "bf16" : "fp16";
 }
-
-}  // namespace
 
 Compute choose_compute(const EngineOptions& options) {
   if (options.num_threads > 0) at::set_num_threads(options.num_threads);

@@ -16,6 +16,9 @@ Compute choose_compute(const EngineOptions& options);
 // "CPU, 2 threads, bf16".
 std::string describe(const Compute& compute);
 
+// "fp32", "bf16" or "fp16".
+const char* dtype_word(at::ScalarType dtype);
+
 // The most memory this process has used so far.
 int64_t peak_host_bytes();
 // Memory that this machine can still give.

@@ -38,7 +38,7 @@ class WanEngine final : public Engine {
     if (!recipe.latents_path.empty()) make_initial_noise(recipe, geometry_of(recipe));
     return recipe;
   }
-  std::string recipe_json(const Recipe& recipe) const override { return recipe_to_json(recipe, model_); }
+  std::string recipe_json(const Recipe& recipe) const override { return recipe_to_json(recipe, model_, dtype_word(compute_.dtype)); }
   ResolvedSettings plan(const Recipe& recipe) const override { return plan_of(recipe, model_, compute_); }
   std::string inspect_json() const override { return inspect_to_json(model_); }
   std::string inspect_text() const override { return inspect_to_text(model_); }

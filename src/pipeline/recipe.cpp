@@ -109,7 +109,7 @@ ResolvedSettings preset_values(const std::string& preset, const Model& model) {
   return values;
 }
 
-std::string recipe_to_json(const Recipe& r, const Model& model) {
+std::string recipe_to_json(const Recipe& r, const Model& model, const std::string& dtype) {
   nlohmann::ordered_json json = {
       {"t2v", kVersion},
       {"model", model.variant.name},
@@ -126,6 +126,7 @@ std::string recipe_to_json(const Recipe& r, const Model& model) {
       {"guidance_scale_low", r.guidance_scale.low_noise},
       {"seed", r.seed},
       {"preset", r.preset},
+      {"dtype", dtype},
   };
   if (r.boundary) json["boundary"] = *r.boundary;
   if (!r.latents_path.empty()) json["latents"] = r.latents_path;

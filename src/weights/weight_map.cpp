@@ -18,7 +18,6 @@ constexpr size_t kMaxListed = 10;
 // Norms, biases and modulation (6 x 5120 of the 14B model); at most ATen's grain, so one thread
 // does it.
 constexpr int64_t kFiniteCheckElements = 32768;
-65536;  // norms, biases, modulation; big tables cost a pass
 
 std::string shown(std::string_view name) {
   return core::str("tensor '", core::escape_control(name, 200), "'");

@@ -23,7 +23,8 @@ A tiny text-to-video model in the layout of Wan2.2 (umT5 text encoder, two Wan t
 {backgrounds} backgrounds ({background_names}), one shape a video.
 Other words change the picture in meaningless ways. It was trained at {side}x{side} pixels and {frames} frames only.
 
-Defaults (`t2v.json`): {side}x{side}, {frames} frames, {fps} a second, {steps} UniPC steps, shift {shift}, guidance {guidance_scale}.
+Defaults (`t2v.json`): {side}x{side}, {frames} frames, {fps} a second, {steps} UniPC steps, shift {shift},
+guidance {guidance_scale}.
 
 ## Training data
 Rendered by `tools/train_shapes/domain.py`, captions by `grammar.py`. No picture, video or text of others was used.
