@@ -48,7 +48,7 @@ test: setup-test
 bench: setup
 	@$(configure)
 	@cmake --build $(BUILD) -j $(JOBS) --target t2v_bench
-	@echo "the benchmark programs: $(BUILD)/bench/"
+	@echo "the benchmark programs: $(BUILD)/bench_*; their drivers: tools/bench"
 
 format: setup-test
 	@tools/check_format.py --fix

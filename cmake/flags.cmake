@@ -2,7 +2,7 @@
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
-set(CMAKE_CXX_EXTENSIONS OFF)  # also keeps a*b+c from being fused behind our back
+set(CMAKE_CXX_EXTENSIONS OFF)
 
 set(t2v_warnings -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast
     -Woverloaded-virtual

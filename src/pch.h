@@ -2,6 +2,8 @@
 // without this.
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -17,5 +19,3 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
-
-#include <ATen/ATen.h>

@@ -51,7 +51,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("build", help="the build folder")
     parser.add_argument("--label", default="", help="only tests with a label that matches")
-    parser.add_argument("--exclude", default="slow", help="no tests with a label that matches")
+    parser.add_argument("--exclude", default="slow|tidy", help="no tests with a label that matches")
     parser.add_argument("--name", default="", help="only tests with a name that matches")
     parser.add_argument("--jobs", type=int, default=max(1, len(os.sched_getaffinity(0))))
     arguments = parser.parse_args()

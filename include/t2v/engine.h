@@ -15,25 +15,25 @@ namespace t2v {
 
 struct StageTime {
   Stage stage = Stage::kDenoise;
-  double start_ms = 0;      // since the request began
+  double start_ms = 0;  // since the request began
   double wall_ms = 0;
-  int64_t bytes_read = 0;   // weights read in this stage
+  int64_t bytes_read = 0;  // weights read in this stage
 };
 
 struct StepTime {
   int64_t index = 0;
-  std::string expert;       // "high_noise", "low_noise"; "" for single-expert models
-  int64_t timestep = 0;     // 0..1000
+  std::string expert;    // "high_noise", "low_noise"; "" for single-expert models
+  int64_t timestep = 0;  // 0..1000
   double wall_ms = 0;
 };
 
 struct Report {
   Recipe recipe;
-  std::string device;       // for people: "CPU, 2 threads, bf16"
-  std::string model;        // for people: "Wan2.2-T2V-A14B (two experts)"
+  std::string device;  // for people: "CPU, 2 threads, bf16"
+  std::string model;   // for people: "Wan2.2-T2V-A14B (two experts)"
   std::vector<StageTime> stages;
   std::vector<StepTime> steps;
-  double first_step_ms = 0; // request start to the end of the first step
+  double first_step_ms = 0;  // request start to the end of the first step
   double total_ms = 0;
   int64_t host_peak_bytes = 0;
   std::vector<std::string> warnings;  // the result may differ from what was asked
@@ -49,9 +49,9 @@ struct GenerateOutputs {
 };
 
 struct TokenizedPrompt {
-  std::string text;                 // as given
-  std::string clean;                // after prompt cleaning
-  std::vector<int64_t> ids;         // with the closing </s>, without padding
+  std::string text;          // as given
+  std::string clean;         // after prompt cleaning
+  std::vector<int64_t> ids;  // with the closing </s>, without padding
   bool truncated = false;
 };
 

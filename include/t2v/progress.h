@@ -9,7 +9,13 @@ namespace t2v {
 
 // Stages in the order of the pipe; names as in the --profile report.
 enum class Stage {
-  kLoadTextEncoder, kTextEncode, kLoadTransformer, kDenoise, kLoadVae, kVaeDecode, kVideoEncode,
+  kLoadTextEncoder,
+  kTextEncode,
+  kLoadTransformer,
+  kDenoise,
+  kLoadVae,
+  kVaeDecode,
+  kVideoEncode,
 };
 
 // "load_text_encoder" ... "video_encode".
@@ -17,9 +23,9 @@ const char* stage_name(Stage stage) noexcept;
 
 struct ProgressEvent {
   Stage stage = Stage::kDenoise;
-  int64_t done = 0;        // units finished in this stage (layers, steps, frames)
-  int64_t total = 0;       // units of this stage; 0 = unknown
-  std::string expert;      // "high_noise", "low_noise" or ""
+  int64_t done = 0;    // units finished in this stage (layers, steps, frames)
+  int64_t total = 0;   // units of this stage; 0 = unknown
+  std::string expert;  // "high_noise", "low_noise" or ""
 };
 
 // Called on the engine's thread, at least at the start and the end of each stage. Must be quick.

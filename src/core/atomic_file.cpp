@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 [[noreturn]] void fail(const std::string& path, const char* what, int error) {
-  const char* advice = error == ENOSPC || error == EDQUOT ? "; try another disk or free some space"
+  const char* advice = error == ENOSPC || error == EDQUOT  ? "; try another disk or free some space"
                        : error == EACCES || error == EROFS ? "; try a folder you can write to"
                                                            : "";
   throw Error(ErrorKind::kOutput,
@@ -50,8 +50,10 @@ std::string temporary_name_for(const std::string& path) {
   // NAME_MAX is 255 bytes: a long name is cut so that the decorated one still fits.
   const std::string stem = name.stem().string().substr(0, 180);
   const std::string suffix = name.extension().string().substr(0, 32);
-  const fs::path folder = full.filename().empty() ? full.parent_path().parent_path() : full.parent_path();
-  return (folder / str(".", stem, ".", ::getpid(), "-", counter.fetch_add(1), ".part", suffix)).string();
+  const fs::path folder =
+      full.filename().empty() ? full.parent_path().parent_path() : full.parent_path();
+  return (folder / str(".", stem, ".", ::getpid(), "-", counter.fetch_add(1), ".part", suffix))
+      .string();
 }
 
 void commit_file(const std::string& temporary, const std::string& path) {
@@ -84,15 +86,18 @@ void remove_quietly(const std::string& path) noexcept {
 }
 
 void require_writable(const std::string& path, const std::string& flag) {
-  T2V_REQUIRE(path.find('\0') == std::string::npos, ErrorKind::kUsage, flag, " contains a NUL byte");
+  T2V_REQUIRE(path.find('\0') == std::string::npos, ErrorKind::kUsage, flag,
+              " contains a NUL byte");
   const std::string folder = folder_of(path);
   struct stat status {};
-  T2V_REQUIRE(::stat(folder.c_str(), &status) == 0, ErrorKind::kOutput, "cannot write output: folder '", folder,
-              "' does not exist (", flag, "); try: mkdir -p '", folder, "'");
+  T2V_REQUIRE(::stat(folder.c_str(), &status) == 0, ErrorKind::kOutput,
+              "cannot write output: folder '", folder, "' does not exist (", flag,
+              "); try: mkdir -p '", folder, "'");
   T2V_REQUIRE(S_ISDIR(status.st_mode), ErrorKind::kOutput, "cannot write output: '", folder,
               "' is not a folder (", flag, ")");
-  T2V_REQUIRE(::access(folder.c_str(), W_OK | X_OK) == 0, ErrorKind::kOutput, "cannot write output: folder '", folder,
-              "' is not writable: ", std::strerror(errno), " (", flag, ")");
+  T2V_REQUIRE(::access(folder.c_str(), W_OK | X_OK) == 0, ErrorKind::kOutput,
+              "cannot write output: folder '", folder, "' is not writable: ", std::strerror(errno),
+              " (", flag, ")");
 }
 
 AtomicFile::AtomicFile(std::string path)

@@ -22,14 +22,14 @@ std::string assert_message(const char* expression, const char* file, int line);
 }  // namespace t2v::core
 
 // Always on. The parts after the kind are concatenated into the message.
-#define T2V_REQUIRE(cond, kind, ...)                                \
-  do {                                                              \
+#define T2V_REQUIRE(cond, kind, ...)                                      \
+  do {                                                                    \
     if (!(cond)) throw ::t2v::Error(kind, ::t2v::core::str(__VA_ARGS__)); \
   } while (false)
 
-#define T2V_ASSERT(cond)                                                                   \
-  do {                                                                                     \
-    if (!(cond))                                                                           \
-      throw ::t2v::Error(::t2v::ErrorKind::kInternal,                                      \
-                         ::t2v::core::assert_message(#cond, __FILE__, __LINE__));          \
+#define T2V_ASSERT(cond)                                                          \
+  do {                                                                            \
+    if (!(cond))                                                                  \
+      throw ::t2v::Error(::t2v::ErrorKind::kInternal,                             \
+                         ::t2v::core::assert_message(#cond, __FILE__, __LINE__)); \
   } while (false)

@@ -15,13 +15,20 @@ Engine::~Engine() = default;
 
 const char* stage_name(Stage stage) noexcept {
   switch (stage) {
-    case Stage::kLoadTextEncoder: return "load_text_encoder";
-    case Stage::kTextEncode: return "text_encode";
-    case Stage::kLoadTransformer: return "load_transformer";
-    case Stage::kDenoise: return "denoise";
-    case Stage::kLoadVae: return "load_vae";
-    case Stage::kVaeDecode: return "vae_decode";
-    case Stage::kVideoEncode: return "video_encode";
+    case Stage::kLoadTextEncoder:
+      return "load_text_encoder";
+    case Stage::kTextEncode:
+      return "text_encode";
+    case Stage::kLoadTransformer:
+      return "load_transformer";
+    case Stage::kDenoise:
+      return "denoise";
+    case Stage::kLoadVae:
+      return "load_vae";
+    case Stage::kVaeDecode:
+      return "vae_decode";
+    case Stage::kVideoEncode:
+      return "video_encode";
   }
   return "unknown";
 }

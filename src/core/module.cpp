@@ -11,7 +11,8 @@ namespace fs = std::filesystem;
 
 std::string own_folder() {
   Dl_info found{};
-  if (::dladdr(reinterpret_cast<const void*>(&own_folder), &found) == 0 || !found.dli_fname) return ".";
+  if (::dladdr(reinterpret_cast<const void*>(&own_folder), &found) == 0 || !found.dli_fname)
+    return ".";
   std::error_code ignored;
   const fs::path self = fs::canonical(found.dli_fname, ignored);
   return self.empty() ? "." : self.parent_path().string();
@@ -22,8 +23,9 @@ void* load_module(const std::string& name, const std::string& symbol) {
   void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     const char* reason = ::dlerror();
-    throw Error(ErrorKind::kInternal, str("cannot load a part of t2v: ", reason ? reason : "unknown reason", " (", path,
-                                          "); try installing t2v again"));
+    throw Error(ErrorKind::kInternal,
+                str("cannot load a part of t2v: ", reason ? reason : "unknown reason", " (", path,
+                    "); try installing t2v again"));
   }
   void* address = ::dlsym(handle, symbol.c_str());
   T2V_REQUIRE(address != nullptr, ErrorKind::kInternal, "part of t2v lacks '", symbol, "' (", path,

@@ -73,7 +73,9 @@ struct PackedHead {
 
 struct Sizes {
   explicit Sizes(const AttentionArgs& a)
-      : pairs(a.head_size / 2), keys(round_up(a.num_keys, kLanes)), channels(round_up(a.head_size, kLanes)) {}
+      : pairs(a.head_size / 2),
+        keys(round_up(a.num_keys, kLanes)),
+        channels(round_up(a.head_size, kLanes)) {}
   int64_t pairs;     // D/2
   int64_t keys;      // S', a multiple of 16
   int64_t channels;  // D', a multiple of 16
@@ -126,7 +128,8 @@ void multiply(const Product& m) {
   __m512 sum[kRows][V];
   for (int64_t r = 0; r < kRows; ++r)
     for (int64_t j = 0; j < V; ++j)
-      sum[r][j] = m.accumulate ? _mm512_load_ps(m.c + r * m.c_stride + j * kLanes) : _mm512_setzero_ps();
+      sum[r][j] =
+          m.accumulate ? _mm512_load_ps(m.c + r * m.c_stride + j * kLanes) : _mm512_setzero_ps();
   for (int64_t p = 0; p < m.depth; ++p) {
     __m512i b[V];
     for (int64_t j = 0; j < V; ++j) b[j] = _mm512_load_si512(m.b + p * m.b_stride + j * kLanes);
@@ -134,7 +137,8 @@ void multiply(const Product& m) {
     for (int64_t r = 0; r < kRows; ++r) {
       const __m512i a = _mm512_set1_epi32(static_cast<int>(m.a[r * m.a_stride + p]));
       for (int64_t j = 0; j < V; ++j)
-        sum[r][j] = _mm512_dpbf16_ps(sum[r][j], reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b[j]));
+        sum[r][j] = _mm512_dpbf16_ps(sum[r][j], reinterpret_cast<__m512bh>(a),
+                                     reinterpret_cast<__m512bh>(b[j]));
     }
   }
   for (int64_t r = 0; r < kRows; ++r)
@@ -146,10 +150,18 @@ void multiply_columns(Product m, int64_t columns) {
   while (columns > 0) {
     const int64_t vectors = std::min(columns / kLanes, kMaxVectors);
     switch (vectors) {
-      case 4: multiply<4>(m); break;
-      case 3: multiply<3>(m); break;
-      case 2: multiply<2>(m); break;
-      default: multiply<1>(m); break;
+      case 4:
+        multiply<4>(m);
+        break;
+      case 3:
+        multiply<3>(m);
+        break;
+      case 2:
+        multiply<2>(m);
+        break;
+      default:
+        multiply<1>(m);
+        break;
     }
     m.b += vectors * kLanes;
     m.c += vectors * kLanes;
@@ -174,12 +186,13 @@ inline __m512 exp2_of(__m512 x) {
 // One row of a score block -> probabilities (bf16, in place of the pairs that the second product
 // reads), with the running maximum and sum of flash attention. Returns the factor for what was
 // summed before.
-float softmax_row(const float* scores, const float* bias, int64_t n, float scale, float& maximum, float& sum,
-                  uint16_t* probabilities) {
+float softmax_row(const float* scores, const float* bias, int64_t n, float scale, float& maximum,
+                  float& sum, uint16_t* probabilities) {
   const __m512 factor = _mm512_set1_ps(scale);
   __m512 top = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
   for (int64_t i = 0; i < n; i += kLanes)
-    top = _mm512_max_ps(top, _mm512_fmadd_ps(_mm512_load_ps(scores + i), factor, _mm512_loadu_ps(bias + i)));
+    top = _mm512_max_ps(
+        top, _mm512_fmadd_ps(_mm512_load_ps(scores + i), factor, _mm512_loadu_ps(bias + i)));
   const float before = maximum;
   maximum = std::max(before, _mm512_reduce_max_ps(top));
   const __m512 shift = _mm512_set1_ps(-maximum);
@@ -188,16 +201,19 @@ float softmax_row(const float* scores, const float* bias, int64_t n, float scale
     const __m512 x = _mm512_fmadd_ps(_mm512_load_ps(scores + i), factor, _mm512_loadu_ps(bias + i));
     const __m512 p = exp2_of(_mm512_add_ps(x, shift));
     total = _mm512_add_ps(total, p);
-    _mm256_store_si256(reinterpret_cast<__m256i*>(probabilities + i), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(p)));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(probabilities + i),
+                       reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(p)));
   }
-  const float rescale = _mm_cvtss_f32(_mm512_castps512_ps128(exp2_of(_mm512_set1_ps(before - maximum))));
+  const float rescale =
+      _mm_cvtss_f32(_mm512_castps512_ps128(exp2_of(_mm512_set1_ps(before - maximum))));
   sum = sum * rescale + _mm512_reduce_add_ps(total);
   return rescale;
 }
 
 void scale_row(float* row, int64_t n, float factor) {
   const __m512 f = _mm512_set1_ps(factor);
-  for (int64_t i = 0; i < n; i += kLanes) _mm512_store_ps(row + i, _mm512_mul_ps(_mm512_load_ps(row + i), f));
+  for (int64_t i = 0; i < n; i += kLanes)
+    _mm512_store_ps(row + i, _mm512_mul_ps(_mm512_load_ps(row + i), f));
 }
 
 void store_row(const float* row, int64_t n, float factor, uint16_t* out) {
@@ -226,7 +242,8 @@ struct Tile {
   float total[kTile];
 };
 
-void load_queries(const AttentionArgs& a, const Sizes& s, int64_t head, int64_t first, int64_t rows, Tile& tile) {
+void load_queries(const AttentionArgs& a, const Sizes& s, int64_t head, int64_t first, int64_t rows,
+                  Tile& tile) {
   const uint16_t* q = a.q + head * a.q_head_stride + first * a.q_row_stride;
   const int64_t padded = round_up(rows, kRows);
   for (int64_t r = 0; r < padded; ++r) {
@@ -242,8 +259,8 @@ void load_queries(const AttentionArgs& a, const Sizes& s, int64_t head, int64_t 
   std::fill_n(tile.sums.get(), padded * s.channels, 0.0F);
 }
 
-void run_tile(const AttentionArgs& a, const Sizes& s, const PackedHead& packed, const float* bias, int64_t head,
-              int64_t first, Tile& tile) {
+void run_tile(const AttentionArgs& a, const Sizes& s, const PackedHead& packed, const float* bias,
+              int64_t head, int64_t first, Tile& tile) {
   const int64_t rows = std::min(kTile, a.num_queries - first);
   load_queries(a, s, head, first, rows, tile);
   // Base-2 exponentials: log2(e) goes into the scale (and into the bias, by the caller).
@@ -252,15 +269,19 @@ void run_tile(const AttentionArgs& a, const Sizes& s, const PackedHead& packed, 
     const int64_t keys = std::min(kKeys, s.keys - key);
     for (int64_t r = 0; r < rows; r += kRows) {
       float* scores = tile.scores.get() + r * kKeys;
-      multiply_columns({tile.q.get() + r * s.pairs, s.pairs, packed.k + key, s.keys, s.pairs, scores, kKeys, false}, keys);
+      multiply_columns({tile.q.get() + r * s.pairs, s.pairs, packed.k + key, s.keys, s.pairs,
+                        scores, kKeys, false},
+                       keys);
       uint16_t* probabilities = tile.probabilities.get() + r * kKeys;
       for (int64_t i = r; i < r + kRows; ++i) {
-        const float rescale = softmax_row(tile.scores.get() + i * kKeys, bias + key, keys, scale, tile.maximum[i],
-                                          tile.total[i], tile.probabilities.get() + i * kKeys);
+        const float rescale =
+            softmax_row(tile.scores.get() + i * kKeys, bias + key, keys, scale, tile.maximum[i],
+                        tile.total[i], tile.probabilities.get() + i * kKeys);
         if (rescale != 1.0F) scale_row(tile.sums.get() + i * s.channels, s.channels, rescale);
       }
-      multiply_columns({reinterpret_cast<const uint32_t*>(probabilities), kKeys / 2, packed.v + key / 2 * s.channels,
-                        s.channels, keys / 2, tile.sums.get() + r * s.channels, s.channels, true},
+      multiply_columns({reinterpret_cast<const uint32_t*>(probabilities), kKeys / 2,
+                        packed.v + key / 2 * s.channels, s.channels, keys / 2,
+                        tile.sums.get() + r * s.channels, s.channels, true},
                        s.channels);
     }
   }

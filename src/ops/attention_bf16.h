@@ -7,7 +7,7 @@ namespace t2v::ops::avx512bf16 {
 
 // One call: all heads of one sequence. bf16 as raw 16-bit words; D even.
 struct AttentionArgs {
-  const uint16_t* q = nullptr;      // head n, row l, channel d at n*q_head_stride + l*q_row_stride + d
+  const uint16_t* q = nullptr;  // head n, row l, channel d at n*q_head_stride + l*q_row_stride + d
   int64_t q_head_stride = 0;
   int64_t q_row_stride = 0;
   const uint16_t* k = nullptr;      // [N, S, D] contiguous
@@ -15,9 +15,9 @@ struct AttentionArgs {
   const float* key_bias = nullptr;  // [S] or null
   uint16_t* out = nullptr;          // [L, N, D] contiguous
   int64_t num_heads = 0;
-  int64_t num_queries = 0;          // L
-  int64_t num_keys = 0;             // S
-  int64_t head_size = 0;            // D
+  int64_t num_queries = 0;  // L
+  int64_t num_keys = 0;     // S
+  int64_t head_size = 0;    // D
 };
 
 // Whether this processor can run it, and nothing faster is known for it (AMX has LibTorch's own).

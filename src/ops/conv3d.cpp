@@ -33,11 +33,12 @@ ConvBackend choose_conv_backend(at::ScalarType dtype, int64_t in_channels, at::D
   return &op_table(at::kCPU) == &reference_ops() ? ConvBackend::kAten : ConvBackend::kDirect;
 }
 
-Conv3d::Conv3d(const at::Tensor& weight, const at::Tensor& bias, at::ScalarType dtype, at::Device device)
+Conv3d::Conv3d(const at::Tensor& weight, const at::Tensor& bias, at::ScalarType dtype,
+               at::Device device)
     : Conv3d(weight, bias, dtype, device, choose_conv_backend(dtype, weight.size(1), device)) {}
 
-Conv3d::Conv3d(const at::Tensor& weight, const at::Tensor& bias, at::ScalarType dtype, at::Device device,
-               ConvBackend backend)
+Conv3d::Conv3d(const at::Tensor& weight, const at::Tensor& bias, at::ScalarType dtype,
+               at::Device device, ConvBackend backend)
     : backend_(backend),
       dtype_(dtype),
       in_channels_(weight.size(1)),
@@ -81,12 +82,15 @@ void Conv3d::run(const at::Tensor& in, const at::Tensor& out, const at::Tensor& 
   }
 }
 
-void Conv3d::run_aten(const at::Tensor& in, const at::Tensor& out, const at::Tensor& residual) const {
+void Conv3d::run_aten(const at::Tensor& in, const at::Tensor& out,
+                      const at::Tensor& residual) const {
   at::Tensor y;  // [T, H, W, O]
   if (kernel_[0] == 1) {
     y = at::conv2d(in.permute({0, 3, 1, 2}), weight_, bias_).permute({0, 2, 3, 1});
   } else {
-    y = at::conv3d(in.permute({3, 0, 1, 2}).unsqueeze(0), weight_, bias_).squeeze(0).permute({1, 2, 3, 0});
+    y = at::conv3d(in.permute({3, 0, 1, 2}).unsqueeze(0), weight_, bias_)
+            .squeeze(0)
+            .permute({1, 2, 3, 0});
   }
   if (residual.defined()) y = y + residual;
   out.copy_(y);

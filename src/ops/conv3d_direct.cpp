@@ -14,7 +14,8 @@ namespace {
 
 constexpr int64_t kMaxTileWidth = 48;
 constexpr int64_t kMaxTileHeight = 16;
-constexpr int64_t kTileBytes = 384 * 1024;  // of input: with the weights of a group within a 1 MB L2
+constexpr int64_t kTileBytes =
+    384 * 1024;  // of input: with the weights of a group within a 1 MB L2
 constexpr int64_t kWinogradParts = 4;
 constexpr int64_t kMaxRuns = 64;
 
@@ -33,7 +34,8 @@ struct Tiling {
 
   [[nodiscard]] int64_t count() const { return frames * rows * columns; }
   [[nodiscard]] Tile at(int64_t index) const {
-    const int64_t column = index % columns, row = index / columns % rows, frame = index / columns / rows;
+    const int64_t column = index % columns, row = index / columns % rows,
+                  frame = index / columns / rows;
     return {.frame = frame * frame_step,
             .y = row * height,
             .x = column * width,
@@ -48,8 +50,8 @@ Tiling cut(const PackedWeights& weights, const OutputSize& size, bool winograd) 
   tiling.width = divide_up(size.width, divide_up(size.width, kMaxTileWidth));
   tiling.columns = divide_up(size.width, tiling.width);
   const int64_t parts = winograd ? kWinogradParts : weights.kernel_frames;
-  const int64_t row_bytes = parts * (tiling.width + weights.kernel_width - 1) * weights.in_channels *
-                            (weights.is_bf16 ? 2 : 4);
+  const int64_t row_bytes = parts * (tiling.width + weights.kernel_width - 1) *
+                            weights.in_channels * (weights.is_bf16 ? 2 : 4);
   const int64_t fitting =
       std::clamp<int64_t>(kTileBytes / row_bytes - weights.kernel_height + 1, 2, kMaxTileHeight);
   tiling.height = divide_up(size.height, divide_up(size.height, fitting));
@@ -70,7 +72,9 @@ struct Job {
   [[nodiscard]] int64_t group_channels(int64_t group) const {
     return std::min<int64_t>(32, weights.out_channels - group * 32);
   }
-  [[nodiscard]] int64_t group_width(int64_t group) const { return group_channels(group) > 16 ? 32 : 16; }
+  [[nodiscard]] int64_t group_width(int64_t group) const {
+    return group_channels(group) > 16 ? 32 : 16;
+  }
   // Of one part (tap in time) of one group, in 4-byte units; all groups but the last are 32 wide.
   [[nodiscard]] int64_t row_steps() const {
     return weights.kernel_width * weights.in_channels * element / 4;
@@ -95,8 +99,8 @@ void finish_row(const Job& job, int64_t group, const float* sums, const Tile& ro
   finish.out = pixel_at(job.out, row.frame, row.y, row.x) + group * 32 * (job.out.is_bf16 ? 2 : 4);
   finish.out_stride = job.out.pixel;
   if (job.residual) {
-    finish.residual =
-        pixel_at(*job.residual, row.frame, row.y, row.x) + group * 32 * (job.residual->is_bf16 ? 2 : 4);
+    finish.residual = pixel_at(*job.residual, row.frame, row.y, row.x) +
+                      group * 32 * (job.residual->is_bf16 ? 2 : 4);
     finish.residual_stride = job.residual->pixel;
   }
   (job.out.is_bf16 ? job.functions.finish_bf16 : job.functions.finish_fp32)(finish);
@@ -113,7 +117,8 @@ void multiply_row(const Job& job, int64_t group, loops::Product product, int64_t
   float* const sums = product.sums;
   for (int64_t block = 0; block < blocks; ++block) {
     const int64_t begin = width * block / blocks, end = width * (block + 1) / blocks;
-    for (int64_t run = 0; run < product.num_runs; ++run) moved[run] = first[run] + begin * product.pixel_bytes;
+    for (int64_t run = 0; run < product.num_runs; ++run)
+      moved[run] = first[run] + begin * product.pixel_bytes;
     product.runs = moved;
     product.sums = sums + begin * job.group_width(group);
     (wide ? job.functions.wide : job.functions.narrow)[end - begin](product);
@@ -127,7 +132,8 @@ void run_plain_tile(const Job& job, const Tile& tile, float* sums) {
   for (int64_t group = 0; group < job.num_groups(); ++group) {
     for (int64_t y = 0; y < tile.height; ++y) {
       for (int64_t run = 0; run < w.kernel_frames * w.kernel_height; ++run)
-        runs[run] = pixel_at(job.in, tile.frame + run / w.kernel_height, tile.y + y + run % w.kernel_height, tile.x);
+        runs[run] = pixel_at(job.in, tile.frame + run / w.kernel_height,
+                             tile.y + y + run % w.kernel_height, tile.x);
       multiply_row(job, group,
                    {.runs = runs,
                     .num_runs = w.kernel_frames * w.kernel_height,
@@ -136,8 +142,9 @@ void run_plain_tile(const Job& job, const Tile& tile, float* sums) {
                     .weights = packed,
                     .sums = sums},
                    tile.width);
-      finish_row(job, group, sums,
-                 {.frame = tile.frame, .y = tile.y + y, .x = tile.x, .height = 1, .width = tile.width});
+      finish_row(
+          job, group, sums,
+          {.frame = tile.frame, .y = tile.y + y, .x = tile.x, .height = 1, .width = tile.width});
     }
     packed += w.kernel_frames * job.part_size(group) * 4;
   }
@@ -145,8 +152,8 @@ void run_plain_tile(const Job& job, const Tile& tile, float* sums) {
 
 // Scratch of one thread for the Winograd form.
 struct WinogradScratch {
-  char* parts;   // [4][rows + kh - 1][columns + kw - 1][C] in the weights' type
-  float* sums;   // [4][rows][columns][32]
+  char* parts;  // [4][rows + kh - 1][columns + kw - 1][C] in the weights' type
+  float* sums;  // [4][rows][columns][32]
 };
 
 // d0..d3, four frames of input around the tile -> d0-d2, d1+d2, d2-d1, d1-d3.
@@ -193,7 +200,11 @@ void run_winograd_tile(const Job& job, const Tile& tile, const WinogradScratch& 
     for (int64_t frame = 0; frame < 2; ++frame)
       for (int64_t y = 0; y < tile.height; ++y)
         finish_row(job, group, sums + frame * part_sums + y * row_sums,
-                   {.frame = tile.frame + frame, .y = tile.y + y, .x = tile.x, .height = 1, .width = tile.width});
+                   {.frame = tile.frame + frame,
+                    .y = tile.y + y,
+                    .x = tile.x,
+                    .height = 1,
+                    .width = tile.width});
   }
 }
 
@@ -204,10 +215,12 @@ bool available(at::ScalarType dtype, int64_t in_channels) {
   return dtype == at::kFloat && loops::fp32_functions() != nullptr;
 }
 
-void run(const PackedWeights& weights, const VideoView& in, const VideoView& out, const VideoView* residual,
-         const OutputSize& size) {
-  const loops::Functions* functions = weights.is_bf16 ? loops::bf16_functions() : loops::fp32_functions();
-  T2V_ASSERT(functions != nullptr && in.is_bf16 == weights.is_bf16 && in.pixel == weights.in_channels);
+void run(const PackedWeights& weights, const VideoView& in, const VideoView& out,
+         const VideoView* residual, const OutputSize& size) {
+  const loops::Functions* functions =
+      weights.is_bf16 ? loops::bf16_functions() : loops::fp32_functions();
+  T2V_ASSERT(functions != nullptr && in.is_bf16 == weights.is_bf16 &&
+             in.pixel == weights.in_channels);
   T2V_ASSERT(weights.kernel_frames * weights.kernel_height <= kMaxRuns);
   T2V_ASSERT(residual == nullptr || residual->is_bf16 == out.is_bf16);
   const Job job{.weights = weights,
@@ -220,7 +233,8 @@ void run(const PackedWeights& weights, const VideoView& in, const VideoView& out
   const Tiling tiling = cut(weights, size, winograd);
   const int64_t sums = (winograd ? kWinogradParts * tiling.height : 1) * tiling.width * 32;
   const int64_t parts = winograd ? kWinogradParts * (tiling.height + weights.kernel_height - 1) *
-                                       (tiling.width + weights.kernel_width - 1) * weights.in_channels * job.element
+                                       (tiling.width + weights.kernel_width - 1) *
+                                       weights.in_channels * job.element
                                  : 0;
   // Threads take tiles as they come: cores are seldom equally free.
   std::atomic<int64_t> next{0};

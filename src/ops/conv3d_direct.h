@@ -44,8 +44,8 @@ bool available(at::ScalarType dtype, int64_t in_channels);
 // weight fp32 [O, C, kt, kh, kw], bias fp32 [O] or undefined; on the CPU.
 PackedWeights pack(const at::Tensor& weight, const at::Tensor& bias, at::ScalarType dtype);
 
-// out = conv(in) + bias (+ residual, which may be out itself). `in` is in the weights' type, starts at
-// the first tap of the first output and has pixel = in_channels; sums are fp32, rounded once.
+// out = conv(in) + bias (+ residual, which may be out itself). `in` is in the weights' type, starts
+// at the first tap of the first output and has pixel = in_channels; sums are fp32, rounded once.
 void run(const PackedWeights& weights, const VideoView& in, const VideoView& out,
          const VideoView* residual, const OutputSize& size);
 

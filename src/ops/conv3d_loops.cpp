@@ -21,9 +21,15 @@ T2V_INLINE __mmask16 first_lanes(int64_t n) {
 
 struct Fp32 {
   static constexpr int64_t kBytes = 4;
-  static T2V_INLINE __m512 multiply_add(__m512 sum, __m512 a, __m512 b) { return _mm512_fmadd_ps(a, b, sum); }
-  static T2V_INLINE __m512 load(const char* from, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, from); }
-  static T2V_INLINE void store(char* to, __mmask16 mask, __m512 v) { _mm512_mask_storeu_ps(to, mask, v); }
+  static T2V_INLINE __m512 multiply_add(__m512 sum, __m512 a, __m512 b) {
+    return _mm512_fmadd_ps(a, b, sum);
+  }
+  static T2V_INLINE __m512 load(const char* from, __mmask16 mask) {
+    return _mm512_maskz_loadu_ps(mask, from);
+  }
+  static T2V_INLINE void store(char* to, __mmask16 mask, __m512 v) {
+    _mm512_mask_storeu_ps(to, mask, v);
+  }
 };
 
 struct Bf16 {
@@ -61,7 +67,8 @@ void multiply(const Product& product) {
       weights += 64 * kVectors;
 #pragma GCC unroll 24
       for (int p = 0; p < kPixels; ++p) {
-        const __m512 x = _mm512_set1_ps(*reinterpret_cast<const float*>(a[p / 3] + p % 3 * stride + 4 * step));
+        const __m512 x =
+            _mm512_set1_ps(*reinterpret_cast<const float*>(a[p / 3] + p % 3 * stride + 4 * step));
 #pragma GCC unroll 2
         for (int v = 0; v < kVectors; ++v) sums[p][v] = Math::multiply_add(sums[p][v], x, b[v]);
       }
@@ -70,7 +77,8 @@ void multiply(const Product& product) {
 #pragma GCC unroll 24
   for (int p = 0; p < kPixels; ++p)
 #pragma GCC unroll 2
-    for (int v = 0; v < kVectors; ++v) _mm512_storeu_ps(product.sums + (p * kVectors + v) * 16, sums[p][v]);
+    for (int v = 0; v < kVectors; ++v)
+      _mm512_storeu_ps(product.sums + (p * kVectors + v) * 16, sums[p][v]);
 }
 
 template <typename Math>
@@ -95,7 +103,8 @@ void finish(const Finish& f) {
     for (int64_t p = 0; p < f.pixels; ++p) {
       __m512 v = _mm512_add_ps(_mm512_loadu_ps(f.sums + p * f.sums_stride + c), bias);
       if (f.residual)
-        v = _mm512_add_ps(v, Math::load(f.residual + (p * f.residual_stride + c) * Math::kBytes, mask));
+        v = _mm512_add_ps(
+            v, Math::load(f.residual + (p * f.residual_stride + c) * Math::kBytes, mask));
       Math::store(f.out + (p * f.out_stride + c) * Math::kBytes, mask, v);
     }
   }
@@ -124,7 +133,8 @@ void combine_vectors(float* sums, int64_t part_stride, int64_t count) {
   for (int64_t i = 0; i < count; i += 16) {
     float* at = sums + i;
     const __m512 m0 = _mm512_loadu_ps(at), m1 = _mm512_loadu_ps(at + part_stride);
-    const __m512 m2 = _mm512_loadu_ps(at + 2 * part_stride), m3 = _mm512_loadu_ps(at + 3 * part_stride);
+    const __m512 m2 = _mm512_loadu_ps(at + 2 * part_stride),
+                 m3 = _mm512_loadu_ps(at + 3 * part_stride);
     _mm512_storeu_ps(at, _mm512_add_ps(_mm512_add_ps(m0, m1), m2));
     _mm512_storeu_ps(at + part_stride, _mm512_sub_ps(_mm512_sub_ps(m1, m2), m3));
   }
@@ -161,7 +171,9 @@ const Functions* bf16_functions() {
   return &functions;
 }
 
-void combine(float* sums, int64_t part_stride, int64_t count) { combine_vectors(sums, part_stride, count); }
+void combine(float* sums, int64_t part_stride, int64_t count) {
+  combine_vectors(sums, part_stride, count);
+}
 
 }  // namespace t2v::ops::direct::loops
 

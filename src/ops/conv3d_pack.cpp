@@ -27,7 +27,10 @@ at::Tensor pack_groups(const at::Tensor& parts, at::ScalarType dtype) {
     const int64_t width = count > kNarrow ? kWide : kNarrow;
     const at::Tensor group =
         at::constant_pad_nd(flat.narrow(0, first, count), {0, 0, 0, 0, 0, 0, 0, width - count});
-    groups.push_back(group.reshape({width, num_parts, rows, -1, pair}).permute({1, 2, 3, 0, 4}).to(dtype).flatten());
+    groups.push_back(group.reshape({width, num_parts, rows, -1, pair})
+                         .permute({1, 2, 3, 0, 4})
+                         .to(dtype)
+                         .flatten());
   }
   return at::cat(groups).contiguous();
 }
@@ -49,7 +52,8 @@ PackedWeights pack(const at::Tensor& weight, const at::Tensor& bias, at::ScalarT
   if (bias.defined()) packed.bias.narrow(0, 0, outputs).copy_(bias);
   const at::Tensor parts = weight.permute({0, 2, 3, 4, 1});
   packed.plain = pack_groups(parts, dtype);
-  if (packed.kernel_frames != 3 || packed.kernel_height == 1 || packed.kernel_width == 1) return packed;
+  if (packed.kernel_frames != 3 || packed.kernel_height == 1 || packed.kernel_width == 1)
+    return packed;
   const auto g = parts.unbind(1);
   const at::Tensor outer = g[0] + g[2];
   packed.winograd =

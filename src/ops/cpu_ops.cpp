@@ -57,7 +57,8 @@ at::Tensor layer_norm_rows(const at::Tensor& x, const float* a, const float* b, 
       const auto mean = static_cast<float>(row::sum(row, n) / static_cast<double>(n));
       const double variance = row::sum_squared_distance(row, mean, n) / static_cast<double>(n);
       float* y = target.target(l, scratch.data() + n);
-      row::normalise_affine(row, mean, static_cast<float>(1.0 / std::sqrt(variance + eps)), a, b, y, n);
+      row::normalise_affine(row, mean, static_cast<float>(1.0 / std::sqrt(variance + eps)), a, b, y,
+                            n);
       target.write(l, y, n);
     }
   });
@@ -160,8 +161,8 @@ QkvHeads qk_norm_rope(const at::Tensor& qkv, const at::Tensor& norm_q, const at:
                      at::empty({num_heads, tokens, d}, qkv.options()),
                      at::empty({num_heads, tokens, d}, qkv.options())};
   const Rows source(qkv);
-  const std::pair<const float*, const at::Tensor*> parts[] = {{norm_q.const_data_ptr<float>(), &out.q},
-                                                              {norm_k.const_data_ptr<float>(), &out.k}};
+  const std::pair<const float*, const at::Tensor*> parts[] = {
+      {norm_q.const_data_ptr<float>(), &out.q}, {norm_k.const_data_ptr<float>(), &out.k}};
   at::parallel_for(0, tokens, kRowsPerTask, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch(static_cast<size_t>(3 * n + 2 * d));
     float* normed = scratch.data() + n;
@@ -193,7 +194,8 @@ void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& g
     for (int64_t l = begin; l < end; ++l) {
       const char* row = source.base + l * source.stride_bytes;
       if (source.bf16) {
-        row::add_gated_bf16(target.target(l, nullptr), reinterpret_cast<const uint16_t*>(row), g, n);
+        row::add_gated_bf16(target.target(l, nullptr), reinterpret_cast<const uint16_t*>(row), g,
+                            n);
       } else {
         row::add_gated_fp32(target.target(l, nullptr), reinterpret_cast<const float*>(row), g, n);
       }

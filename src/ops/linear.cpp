@@ -34,8 +34,8 @@ at::Tensor packed_linear(const at::Tensor& x, const at::Tensor& weight, const at
                              .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
                              .typed<LinearFn>();
   const bool gelu = activation == Activation::kGeluTanh;
-  return op.call(x, weight, bias.defined() ? std::make_optional(bias) : std::nullopt, gelu ? "gelu" : "none",
-                 c10::List<std::optional<at::Scalar>>(),
+  return op.call(x, weight, bias.defined() ? std::make_optional(bias) : std::nullopt,
+                 gelu ? "gelu" : "none", c10::List<std::optional<at::Scalar>>(),
                  gelu ? std::make_optional<c10::string_view>("tanh") : std::nullopt);
 }
 

@@ -6,10 +6,13 @@ namespace t2v::ops {
 namespace {
 
 bool is_vector(const at::Tensor& v, int64_t size) {
-  return v.defined() && v.dim() == 1 && v.size(0) == size && v.scalar_type() == at::kFloat && v.is_contiguous();
+  return v.defined() && v.dim() == 1 && v.size(0) == size && v.scalar_type() == at::kFloat &&
+         v.is_contiguous();
 }
 
-bool is_rows(const at::Tensor& x) { return x.dim() == 2 && x.stride(1) == 1 && at::isFloatingType(x.scalar_type()); }
+bool is_rows(const at::Tensor& x) {
+  return x.dim() == 2 && x.stride(1) == 1 && at::isFloatingType(x.scalar_type());
+}
 
 }  // namespace
 
@@ -42,7 +45,8 @@ QkvHeads qk_norm_rope(const at::Tensor& qkv, const at::Tensor& norm_q, const at:
 }
 
 void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate) {
-  T2V_ASSERT(is_rows(x) && x.scalar_type() == at::kFloat && is_rows(branch) && branch.sizes() == x.sizes());
+  T2V_ASSERT(is_rows(x) && x.scalar_type() == at::kFloat && is_rows(branch) &&
+             branch.sizes() == x.sizes());
   T2V_ASSERT(!gate.defined() || is_vector(gate, x.size(1)));
   op_table(x.device().type()).gate_residual_(x, branch, gate);
 }

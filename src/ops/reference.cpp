@@ -1,5 +1,5 @@
-// Composed twins of the fused ops: plain ATen, any device. They are the specification, the oracle of
-// the tests, and the path of T2V_BACKEND=reference.
+// Composed twins of the fused ops: plain ATen, any device. They are the specification, the oracle
+// of the tests, and the path of T2V_BACKEND=reference.
 #include <ATen/ATen.h>
 
 #include "ops/backend.h"
@@ -37,7 +37,8 @@ at::Tensor expand_tables(const at::Tensor& frame, const at::Tensor& row, const a
   const int64_t f = frame.size(0);
   const int64_t h = row.size(0);
   const int64_t w = column.size(0);
-  return at::cat({frame.view({f, 1, 1, -1}).expand({f, h, w, -1}), row.view({1, h, 1, -1}).expand({f, h, w, -1}),
+  return at::cat({frame.view({f, 1, 1, -1}).expand({f, h, w, -1}),
+                  row.view({1, h, 1, -1}).expand({f, h, w, -1}),
                   column.view({1, 1, w, -1}).expand({f, h, w, -1})},
                  -1)
       .reshape({f * h * w, -1});
@@ -61,7 +62,8 @@ QkvHeads qk_norm_rope(const at::Tensor& qkv, const at::Tensor& norm_q, const at:
     return x.to(qkv.scalar_type()).transpose(0, 1).contiguous();
   };
   return {finish(rotate(heads(rms_normalise(parts[0], norm_q, eps)), cos, sin)),
-          finish(rotate(heads(rms_normalise(parts[1], norm_k, eps)), cos, sin)), finish(heads(parts[2]))};
+          finish(rotate(heads(rms_normalise(parts[1], norm_k, eps)), cos, sin)),
+          finish(heads(parts[2]))};
 }
 
 void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate) {

@@ -16,7 +16,9 @@ namespace {
 
 constexpr int64_t kLanes = 16;  // partial sums, so that sums vectorise with a fixed order
 
-inline float bf16_to_float(uint16_t v) { return std::bit_cast<float>(static_cast<uint32_t>(v) << 16); }
+inline float bf16_to_float(uint16_t v) {
+  return std::bit_cast<float>(static_cast<uint32_t>(v) << 16);
+}
 
 inline uint16_t float_to_bf16(float v) {
   const auto bits = std::bit_cast<uint32_t>(v);
@@ -56,30 +58,32 @@ T2V_CLONES double sum_squared_distance(const float* __restrict x, float centre, 
   }
   double total = 0;
   for (const float lane : lanes) total += static_cast<double>(lane);
-  for (; i < n; ++i) total += static_cast<double>(x[i] - centre) * static_cast<double>(x[i] - centre);
+  for (; i < n; ++i)
+    total += static_cast<double>(x[i] - centre) * static_cast<double>(x[i] - centre);
   return total;
 }
 
-T2V_CLONES void normalise_affine(const float* __restrict x, float centre, float factor, const float* __restrict a,
-                                 const float* __restrict b, float* __restrict y, int64_t n) {
+T2V_CLONES void normalise_affine(const float* __restrict x, float centre, float factor,
+                                 const float* __restrict a, const float* __restrict b,
+                                 float* __restrict y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - centre) * factor * a[i] + b[i];
 }
 
-T2V_CLONES void scale_by(const float* __restrict x, float factor, const float* __restrict a, float* __restrict y,
-                         int64_t n) {
+T2V_CLONES void scale_by(const float* __restrict x, float factor, const float* __restrict a,
+                         float* __restrict y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] * factor * a[i];
 }
 
-T2V_CLONES void rotate_pairs(const float* __restrict x, const float* __restrict c, const float* __restrict s,
-                             float* __restrict y, int64_t n) {
+T2V_CLONES void rotate_pairs(const float* __restrict x, const float* __restrict c,
+                             const float* __restrict s, float* __restrict y, int64_t n) {
   for (int64_t i = 0; i < n; i += 2) {
     y[i] = x[i] * c[i] + x[i + 1] * s[i];
     y[i + 1] = x[i + 1] * c[i + 1] + x[i] * s[i + 1];
   }
 }
 
-T2V_CLONES void add_gated_fp32(float* __restrict x, const float* __restrict branch, const float* __restrict gate,
-                               int64_t n) {
+T2V_CLONES void add_gated_fp32(float* __restrict x, const float* __restrict branch,
+                               const float* __restrict gate, int64_t n) {
   if (gate) {
     for (int64_t i = 0; i < n; ++i) x[i] += branch[i] * gate[i];
   } else {
@@ -87,8 +91,8 @@ T2V_CLONES void add_gated_fp32(float* __restrict x, const float* __restrict bran
   }
 }
 
-T2V_CLONES void add_gated_bf16(float* __restrict x, const uint16_t* __restrict branch, const float* __restrict gate,
-                               int64_t n) {
+T2V_CLONES void add_gated_bf16(float* __restrict x, const uint16_t* __restrict branch,
+                               const float* __restrict gate, int64_t n) {
   if (gate) {
     for (int64_t i = 0; i < n; ++i) x[i] += bf16_to_float(branch[i]) * gate[i];
   } else {

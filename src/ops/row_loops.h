@@ -15,8 +15,8 @@ double sum(const float* x, int64_t n);
 double sum_squared_distance(const float* x, float centre, int64_t n);
 
 // y = (x - centre) * factor * a + b
-void normalise_affine(const float* x, float centre, float factor, const float* a, const float* b, float* y,
-                      int64_t n);
+void normalise_affine(const float* x, float centre, float factor, const float* a, const float* b,
+                      float* y, int64_t n);
 // y = x * factor * a
 void scale_by(const float* x, float factor, const float* a, float* y, int64_t n);
 // Rotates interleaved pairs: y[i] = x[i]*c[i] + x[i^1]*s[i]; n is even, c and s hold one value per

@@ -24,12 +24,14 @@ void check(const at::Tensor& x, const at::Tensor& gamma, const at::Tensor& out) 
 }
 
 template <typename T>
-void norm_rows(const at::Tensor& x, const at::Tensor& factors, NormActivation activation, const at::Tensor& out) {
+void norm_rows(const at::Tensor& x, const at::Tensor& factors, NormActivation activation,
+               const at::Tensor& out) {
   const int64_t height = x.size(1), width = x.size(2), channels = x.size(3);
   const auto* source = static_cast<const T*>(x.const_data_ptr());
   auto* target = static_cast<T*>(out.data_ptr());
   const float* scale = factors.const_data_ptr<float>();
-  const auto normalise = activation == NormActivation::kSilu ? row::normalise_pixels_silu<T> : row::normalise_pixels<T>;
+  const auto normalise = activation == NormActivation::kSilu ? row::normalise_pixels_silu<T>
+                                                             : row::normalise_pixels<T>;
   const int64_t grain = std::max<int64_t>(1, kMinElements / std::max<int64_t>(1, width * channels));
   at::parallel_for(0, x.size(0) * height, grain, [&](int64_t begin, int64_t end) {
     std::vector<float> pixel(static_cast<size_t>(channels));
@@ -48,12 +50,14 @@ void reference::vae_norm(const at::Tensor& x, const at::Tensor& gamma, NormActiv
                          const at::Tensor& out) {
   check(x, gamma, out);
   const at::Tensor wide = x.to(at::kFloat);
-  const at::Tensor norm = at::linalg_vector_norm(wide, 2, at::IntArrayRef({3}), true).clamp_min(kEps);
+  const at::Tensor norm =
+      at::linalg_vector_norm(wide, 2, at::IntArrayRef({3}), true).clamp_min(kEps);
   const at::Tensor y = wide / norm * std::sqrt(static_cast<double>(x.size(3))) * gamma;
   out.copy_(activation == NormActivation::kSilu ? at::silu(y) : y);
 }
 
-void vae_norm(const at::Tensor& x, const at::Tensor& gamma, NormActivation activation, const at::Tensor& out) {
+void vae_norm(const at::Tensor& x, const at::Tensor& gamma, NormActivation activation,
+              const at::Tensor& out) {
   check(x, gamma, out);
   if (!x.is_cpu() || &op_table(at::kCPU) == &reference_ops())
     return reference::vae_norm(x, gamma, activation, out);

@@ -105,7 +105,8 @@ T2V_CLONES void normalise_pixels_silu<float>(const PixelRows<float>& rows, const
   normalise<true>(rows, norm);
 }
 template <>
-T2V_CLONES void normalise_pixels_silu<uint16_t>(const PixelRows<uint16_t>& rows, const PixelNorm& norm) {
+T2V_CLONES void normalise_pixels_silu<uint16_t>(const PixelRows<uint16_t>& rows,
+                                                const PixelNorm& norm) {
   normalise<true>(rows, norm);
 }
 

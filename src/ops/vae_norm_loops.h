@@ -1,5 +1,5 @@
-// Loops of the VAE's norm over one row of pixels, compiled for several instruction sets and chosen at
-// start-up.
+// Loops of the VAE's norm over one row of pixels, compiled for several instruction sets and chosen
+// at start-up.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,10 @@ struct PixelRows {
 };
 
 struct PixelNorm {
-  int64_t count;          // of pixels
+  int64_t count;  // of pixels
   int64_t channels;
-  const float* factors;   // gamma * sqrt(channels)
-  float* pixel;           // room for one pixel
+  const float* factors;  // gamma * sqrt(channels)
+  float* pixel;          // room for one pixel
 };
 
 // y = x / max(|x|, 1e-12) * factors, for each pixel

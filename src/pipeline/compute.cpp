@@ -25,14 +25,16 @@ at::Device choose_device(const EngineOptions& options) {
   if (options.device == Device::kCpu) return at::kCPU;
   const int gpus = ops::count_cuda_devices();
   if (options.device == Device::kAuto && gpus == 0) return at::kCPU;
-  T2V_REQUIRE(gpus > 0, ErrorKind::kDevice, "no CUDA device on this machine, or no driver (--device cuda); try --device cpu");
-  T2V_REQUIRE(options.device_index < gpus, ErrorKind::kDevice, "no CUDA device ", options.device_index, ", this machine has ",
-              gpus, " (--device); try cuda:0");
+  T2V_REQUIRE(gpus > 0, ErrorKind::kDevice,
+              "no CUDA device on this machine, or no driver (--device cuda); try --device cpu");
+  T2V_REQUIRE(options.device_index < gpus, ErrorKind::kDevice, "no CUDA device ",
+              options.device_index, ", this machine has ", gpus, " (--device); try cuda:0");
   try {
     ops::load_cuda_backend();
   } catch (const Error& error) {
     if (options.device == Device::kCuda) throw;
-    core::log(core::LogLevel::kWarn, core::str("GPU found, but running on the CPU: ", error.what()));
+    core::log(core::LogLevel::kWarn,
+              core::str("GPU found, but running on the CPU: ", error.what()));
     return at::kCPU;
   }
   return {at::kCUDA, static_cast<at::DeviceIndex>(options.device_index)};
@@ -40,12 +42,16 @@ at::Device choose_device(const EngineOptions& options) {
 
 at::ScalarType choose_dtype(Dtype dtype, const at::Device& device) {
   switch (dtype) {
-    case Dtype::kFp32: return at::kFloat;
-    case Dtype::kBf16: return at::kBFloat16;
+    case Dtype::kFp32:
+      return at::kFloat;
+    case Dtype::kBf16:
+      return at::kBFloat16;
     case Dtype::kFp16:
-      T2V_REQUIRE(!device.is_cpu(), ErrorKind::kUsage, "fp16 is slow and inexact on the CPU (--dtype fp16); try bf16 or fp32");
+      T2V_REQUIRE(!device.is_cpu(), ErrorKind::kUsage,
+                  "fp16 is slow and inexact on the CPU (--dtype fp16); try bf16 or fp32");
       return at::kHalf;
-    case Dtype::kAuto: break;
+    case Dtype::kAuto:
+      break;
   }
   return !device.is_cpu() || cpu_multiplies_bf16() ? at::kBFloat16 : at::kFloat;
 }
@@ -58,7 +64,8 @@ const char* dtype_word(at::ScalarType dtype) {
 
 Compute choose_compute(const EngineOptions& options) {
   if (options.num_threads > 0) at::set_num_threads(options.num_threads);
-  ops::set_backend(options.backend == Backend::kReference ? ops::OpBackend::kReference : ops::OpBackend::kFused);
+  ops::set_backend(options.backend == Backend::kReference ? ops::OpBackend::kReference
+                                                          : ops::OpBackend::kFused);
   const at::Device device = choose_device(options);
   return {device, choose_dtype(options.dtype, device)};
 }
@@ -66,7 +73,8 @@ Compute choose_compute(const EngineOptions& options) {
 std::string describe(const Compute& compute) {
   const char* dtype = dtype_word(compute.dtype);
   if (compute.device.is_cpu())
-    return core::str("CPU, ", at::get_num_threads(), at::get_num_threads() == 1 ? " thread, " : " threads, ", dtype);
+    return core::str("CPU, ", at::get_num_threads(),
+                     at::get_num_threads() == 1 ? " thread, " : " threads, ", dtype);
   return core::str("CUDA device ", static_cast<int>(compute.device.index()), ", ", dtype);
 }
 

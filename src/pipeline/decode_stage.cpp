@@ -43,8 +43,8 @@ models::vae::Decoder load_decoder(const Model& model, Run& run) {
 
 }  // namespace
 
-void run_decode_stage(const Model& model, const at::Tensor& latents, const VideoFormat& format, FrameSink* sink,
-                      Run& run) {
+void run_decode_stage(const Model& model, const at::Tensor& latents, const VideoFormat& format,
+                      FrameSink* sink, Run& run) {
   SinkGuard guard(sink);
   const models::vae::Decoder decoder = load_decoder(model, run);
   const at::Tensor input = models::vae::denormalise(model.vae, latents);
@@ -63,7 +63,8 @@ void run_decode_stage(const Model& model, const at::Tensor& latents, const Video
       run.check_cancelled();
       const at::Tensor frames = stream.next(input.narrow(1, t, 1));
       T2V_REQUIRE(at::isfinite(frames).all().item<bool>(), ErrorKind::kNumeric,
-                  "decoded frames hold NaN or infinite values (latent frame ", t, "); try --dtype fp32");
+                  "decoded frames hold NaN or infinite values (latent frame ", t,
+                  "); try --dtype fp32");
       const at::Tensor rgb8 = ops::frames_to_rgb8(frames);
       done += frames.size(1);
       encode([&] { sink->write(rgb8.const_data_ptr<uint8_t>(), rgb8.size(0)); });

@@ -1,4 +1,5 @@
-// Final latents -> frames -> sink, chunk by chunk: earlier frames are encoded while later ones decode.
+// Final latents -> frames -> sink, chunk by chunk: earlier frames are encoded while later ones
+// decode.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,7 +12,7 @@ namespace t2v::pipeline {
 
 // latents fp32 [C, T, h, w], model space. sink may be null (then the frames only go to the dump).
 // On any error the sink is aborted. Throws Error{kOutput, kNumeric, kCancelled, kModel}.
-void run_decode_stage(const Model& model, const at::Tensor& latents, const VideoFormat& format, FrameSink* sink,
-                      Run& run);
+void run_decode_stage(const Model& model, const at::Tensor& latents, const VideoFormat& format,
+                      FrameSink* sink, Run& run);
 
 }  // namespace t2v::pipeline

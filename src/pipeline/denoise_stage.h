@@ -23,12 +23,14 @@ StepPlan plan_step(const Recipe& recipe, int64_t timestep);
 bool any_step_guided(const Recipe& recipe, const sched::NoiseSchedule& schedule);
 
 // Loads the expert with stage times and progress.
-std::unique_ptr<models::wan::Transformer> load_expert(const Model& model, models::wan::Expert expert, Run& run);
+std::unique_ptr<models::wan::Transformer> load_expert(const Model& model,
+                                                      models::wan::Expert expert, Run& run);
 
 // noise fp32 [C, T, h, w] -> final latents of the same shape. Throws Error{kNumeric} with the step
 // at which the model's output stopped being finite, Error{kCancelled}.
-at::Tensor run_denoise_stage(const Recipe& recipe, const TextEmbeddings& text, const at::Tensor& noise,
-                             const std::function<const models::wan::Transformer&(models::wan::Expert)>& get_expert,
-                             Run& run);
+at::Tensor run_denoise_stage(
+    const Recipe& recipe, const TextEmbeddings& text, const at::Tensor& noise,
+    const std::function<const models::wan::Transformer&(models::wan::Expert)>& get_expert,
+    Run& run);
 
 }  // namespace t2v::pipeline

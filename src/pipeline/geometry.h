@@ -8,9 +8,9 @@ namespace t2v::pipeline {
 
 // Facts of a model that decide about sizes.
 struct GeometryRules {
-  int64_t spatial_scale = 8;    // pixels per latent pixel
-  int64_t temporal_scale = 4;   // frames per latent frame behind the first
-  int64_t patch_height = 2;     // latent pixels per token
+  int64_t spatial_scale = 8;   // pixels per latent pixel
+  int64_t temporal_scale = 4;  // frames per latent frame behind the first
+  int64_t patch_height = 2;    // latent pixels per token
   int64_t patch_width = 2;
   int64_t latent_channels = 16;
 };

@@ -22,6 +22,7 @@ struct SavedLatents {
 SavedLatents read_latents(const std::string& path);
 
 // Writes tensor `latents` with the recipe beside it. Throws Error{kOutput}.
-void write_latents(const std::string& path, const at::Tensor& latents, const std::string& recipe_json);
+void write_latents(const std::string& path, const at::Tensor& latents,
+                   const std::string& recipe_json);
 
 }  // namespace t2v::pipeline

@@ -72,7 +72,10 @@ std::string inspect_to_json(const Model& m) {
         {"ffn_size", m.transformer.ffn_size},
         {"in_channels", m.transformer.in_channels},
         {"out_channels", m.transformer.out_channels}}},
-      {"text_encoder", {{"blocks", m.text_encoder.num_blocks}, {"size", m.text_encoder.size}, {"vocab_size", m.text_encoder.vocab_size}}},
+      {"text_encoder",
+       {{"blocks", m.text_encoder.num_blocks},
+        {"size", m.text_encoder.size},
+        {"vocab_size", m.text_encoder.vocab_size}}},
       {"vae", {{"z_dim", m.vae.z_dim}, {"base_dim", m.vae.decoder_base_dim}}},
   };
   for (const auto& [flag, value] : preset_values("official", m)) json["defaults"][flag] = value;
@@ -80,10 +83,18 @@ std::string inspect_to_json(const Model& m) {
   for (const auto& table : weights::tensor_tables(m.folder)) {
     nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
     for (const auto& row : table.tensors)
-      tensors.push_back({{"name", row.name}, {"canonical", row.canonical}, {"file", row.file}, {"dtype", row.dtype},
-                         {"shape", row.shape}, {"bytes", row.bytes}});
-    json["components"].push_back({{"component", table.component}, {"files", table.files}, {"dtypes", table.dtypes},
-                                  {"parameters", table.num_parameters}, {"bytes", table.bytes}, {"tensors", tensors}});
+      tensors.push_back({{"name", row.name},
+                         {"canonical", row.canonical},
+                         {"file", row.file},
+                         {"dtype", row.dtype},
+                         {"shape", row.shape},
+                         {"bytes", row.bytes}});
+    json["components"].push_back({{"component", table.component},
+                                  {"files", table.files},
+                                  {"dtypes", table.dtypes},
+                                  {"parameters", table.num_parameters},
+                                  {"bytes", table.bytes},
+                                  {"tensors", tensors}});
     total += table.bytes;
   }
   json["bytes"] = total;
@@ -91,25 +102,28 @@ std::string inspect_to_json(const Model& m) {
 }
 
 std::string inspect_to_text(const Model& m) {
-  std::string out = core::str("model     ", m.variant.name, "\nlayout    diffusers folder\ntask      text-to-video, ",
-                              m.two_experts() ? "two experts (high noise, low noise)" : "one transformer",
-                              "\nblocks    ", m.transformer.num_blocks, " of ", m.transformer.num_heads, " heads x ",
-                              m.transformer.head_size, ", feed-forward ", m.transformer.ffn_size, "\ndefaults ");
+  std::string out = core::str(
+      "model     ", m.variant.name, "\nlayout    diffusers folder\ntask      text-to-video, ",
+      m.two_experts() ? "two experts (high noise, low noise)" : "one transformer", "\nblocks    ",
+      m.transformer.num_blocks, " of ", m.transformer.num_heads, " heads x ",
+      m.transformer.head_size, ", feed-forward ", m.transformer.ffn_size, "\ndefaults ");
   for (const auto& [flag, value] : preset_values("official", m))
     if (flag != "negative-prompt") out += core::str(" --", flag, " ", value);
   out += "\n\n";
   char line[256];
   const auto tables = weights::tensor_tables(m.folder);
   for (const auto& table : tables) {
-    std::snprintf(line, sizeof line, "%-14s %10s  %6.2f G parameters  %4zu tensors  %s\n", table.component.c_str(),
-                  gigabytes(table.bytes).c_str(), static_cast<double>(table.num_parameters) / 1e9, table.tensors.size(),
+    std::snprintf(line, sizeof line, "%-14s %10s  %6.2f G parameters  %4zu tensors  %s\n",
+                  table.component.c_str(), gigabytes(table.bytes).c_str(),
+                  static_cast<double>(table.num_parameters) / 1e9, table.tensors.size(),
                   join(table.dtypes).c_str());
     out += line;
   }
   for (const auto& table : tables) {
     out += core::str("\n", table.component, "\n");
     for (const auto& row : table.tensors)
-      out += core::str("  ", row.name, "  ", row.dtype, " ", shape_text(row.shape), "  ", row.file, "\n");
+      out += core::str("  ", row.name, "  ", row.dtype, " ", shape_text(row.shape), "  ", row.file,
+                       "\n");
   }
   return out;
 }
@@ -119,10 +133,12 @@ ResolvedSettings plan_of(const Recipe& recipe, const Model& m, const Compute& co
   ResolvedSettings plan = {
       {"model", m.variant.name},
       {"device", describe(compute)},
-      {"latents", core::str(g.latent_channels, " x ", g.latent_frames, " x ", g.latent_height, " x ", g.latent_width)},
+      {"latents", core::str(g.latent_channels, " x ", g.latent_frames, " x ", g.latent_height,
+                            " x ", g.latent_width)},
       {"tokens", core::str(g.num_tokens)},
   };
-  for (const auto& table : weights::tensor_tables(m.folder)) plan.emplace_back("weights of " + table.component, gigabytes(table.bytes));
+  for (const auto& table : weights::tensor_tables(m.folder))
+    plan.emplace_back("weights of " + table.component, gigabytes(table.bytes));
   plan.emplace_back("host memory, estimated", gigabytes(estimate_peak(recipe, m, compute)));
   plan.emplace_back("host memory, available", gigabytes(available_host_bytes()));
   return plan;
@@ -132,8 +148,9 @@ void require_memory(const Recipe& recipe, const Model& m, const Compute& compute
   if (!compute.device.is_cpu()) return;
   const int64_t needed = estimate_peak(recipe, m, compute);
   const int64_t available = available_host_bytes();
-  T2V_REQUIRE(available == 0 || needed <= available, ErrorKind::kOutOfMemory, "not enough host memory: this run needs about ",
-              gigabytes(needed), ", free are ", gigabytes(available), " (", recipe.width, "x", recipe.height, ", ", recipe.frames,
+  T2V_REQUIRE(available == 0 || needed <= available, ErrorKind::kOutOfMemory,
+              "not enough host memory: this run needs about ", gigabytes(needed), ", free are ",
+              gigabytes(available), " (", recipe.width, "x", recipe.height, ", ", recipe.frames,
               " frames); try a smaller --size or fewer --frames");
 }
 

@@ -18,12 +18,12 @@ namespace t2v::pipeline {
 struct Model {
   weights::ModelFolder folder;
   models::TextEncoderSpec text_encoder;
-  models::TransformerSpec transformer;     // both experts have the same
+  models::TransformerSpec transformer;  // both experts have the same
   models::vae::VaeSpec vae;
   ModelVariant variant;
-  Settings own_settings;                   // t2v.json
-  std::optional<double> flow_shift;        // scheduler file
-  int64_t text_len = 512;                  // padded prompt length
+  Settings own_settings;             // t2v.json
+  std::optional<double> flow_shift;  // scheduler file
+  int64_t text_len = 512;            // padded prompt length
   std::unique_ptr<text::Tokenizer> tokenizer;
 
   [[nodiscard]] bool two_experts() const { return !folder.transformer_2.empty(); }

@@ -30,12 +30,13 @@ Settings settings_of(const Request& r) {
 }
 
 Settings settings_below(const std::string& preset, const Model& model) {
-  return overlay(preset_settings(preset, model.flow_shift), overlay(model.own_settings, model.variant.defaults));
+  return overlay(preset_settings(preset, model.flow_shift),
+                 overlay(model.own_settings, model.variant.defaults));
 }
 
 void require_range(const char* what, const char* flag, double value, double min, double max) {
-  T2V_REQUIRE(std::isfinite(value) && value >= min && value <= max, ErrorKind::kUsage, "bad ", what, ": ", value,
-              ", expected ", min, " to ", max, " (", flag, ")");
+  T2V_REQUIRE(std::isfinite(value) && value >= min && value <= max, ErrorKind::kUsage, "bad ", what,
+              ": ", value, ", expected ", min, " to ", max, " (", flag, ")");
 }
 
 uint64_t random_seed() {
@@ -62,26 +63,33 @@ Recipe resolve_recipe(const Request& request, const Model& model) {
   require_range("frame rate", "--fps", r.fps, 0.01, 1000);
   T2V_REQUIRE(!(request.frames && request.seconds), ErrorKind::kUsage,
               "--frames and --seconds both given; try one of them");
-  r.frames = request.seconds ? frames_for_seconds(*request.seconds, r.fps, model.geometry_rules()) : s.frames.value();
+  r.frames = request.seconds ? frames_for_seconds(*request.seconds, r.fps, model.geometry_rules())
+                             : s.frames.value();
   make_geometry(r.width, r.height, r.frames, model.geometry_rules());
   r.steps = s.steps.value();
   r.solver = s.solver.value();
   r.sigma_table = s.sigma_table.value();
   r.shift = s.shift.value();
   sched::make_noise_schedule(r.solver, r.sigma_table, r.steps, r.shift);
-  r.guidance_scale = {.high_noise = s.guidance_scale_high.value(), .low_noise = s.guidance_scale_low.value()};
-  require_range("guidance scale", "--guidance-scale, --guidance-scale-high", r.guidance_scale.high_noise, 0, 100);
-  require_range("guidance scale", "--guidance-scale, --guidance-scale-low", r.guidance_scale.low_noise, 0, 100);
+  r.guidance_scale = {.high_noise = s.guidance_scale_high.value(),
+                      .low_noise = s.guidance_scale_low.value()};
+  require_range("guidance scale", "--guidance-scale, --guidance-scale-high",
+                r.guidance_scale.high_noise, 0, 100);
+  require_range("guidance scale", "--guidance-scale, --guidance-scale-low",
+                r.guidance_scale.low_noise, 0, 100);
   if (model.two_experts()) {
     r.boundary = s.boundary.value_or(0.875);
     require_range("boundary", "--boundary", *r.boundary, 0, 1);
   } else {
-    T2V_REQUIRE(!request.boundary, ErrorKind::kUsage, "--boundary given, but this model has one transformer; try without");
+    T2V_REQUIRE(!request.boundary, ErrorKind::kUsage,
+                "--boundary given, but this model has one transformer; try without");
     if (request.guidance_scale_high && request.guidance_scale_low)
       T2V_REQUIRE(*request.guidance_scale_high == *request.guidance_scale_low, ErrorKind::kUsage,
-                  "--guidance-scale-high ", *request.guidance_scale_high, " and --guidance-scale-low ",
-                  *request.guidance_scale_low, " differ, but this model has one transformer; try --guidance-scale");
-    const auto only = request.guidance_scale_low ? request.guidance_scale_low : request.guidance_scale_high;
+                  "--guidance-scale-high ", *request.guidance_scale_high,
+                  " and --guidance-scale-low ", *request.guidance_scale_low,
+                  " differ, but this model has one transformer; try --guidance-scale");
+    const auto only =
+        request.guidance_scale_low ? request.guidance_scale_low : request.guidance_scale_high;
     if (only) r.guidance_scale = {*only, *only};
   }
   r.seed = request.seed ? *request.seed : random_seed();

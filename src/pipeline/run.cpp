@@ -25,7 +25,8 @@ void Run::tell(Stage stage, int64_t done, int64_t total, const std::string& expe
 
 StageTime& Run::entry(Stage stage) {
   auto& stages = report_.stages;
-  const auto found = std::find_if(stages.begin(), stages.end(), [&](const StageTime& s) { return s.stage == stage; });
+  const auto found = std::find_if(stages.begin(), stages.end(),
+                                  [&](const StageTime& s) { return s.stage == stage; });
   if (found != stages.end()) return *found;
   stages.push_back({.stage = stage, .start_ms = elapsed_ms()});
   return stages.back();

@@ -1,4 +1,5 @@
-// The bookkeeping of one request: where it runs, stage and step times, progress, cancellation, dump.
+// The bookkeeping of one request: where it runs, stage and step times, progress, cancellation,
+// dump.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -11,8 +11,10 @@ namespace {
 
 // The reference program's negative prompt, for all Wan text-to-video models.
 constexpr const char* kWanNegativePrompt =
-    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
-    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，"
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低"
+    "质量，"
+    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态"
+    "畸形的肢体，"
     "手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走";
 
 Settings wan_defaults(int64_t steps, double shift, double guidance_high, double guidance_low) {
@@ -46,8 +48,10 @@ void read_size(const weights::JsonFile& file, Settings& s) {
   const auto size = file.find_string("size");
   if (!size) return;
   const size_t cross = size->find_first_of("x*");
-  const int64_t width = cross == std::string::npos ? 0 : parse_side(std::string_view(*size).substr(0, cross));
-  const int64_t height = cross == std::string::npos ? 0 : parse_side(std::string_view(*size).substr(cross + 1));
+  const int64_t width =
+      cross == std::string::npos ? 0 : parse_side(std::string_view(*size).substr(0, cross));
+  const int64_t height =
+      cross == std::string::npos ? 0 : parse_side(std::string_view(*size).substr(cross + 1));
   if (width <= 0 || height <= 0) file.refuse("size", "\"WIDTHxHEIGHT\"");
   s.width = width;
   s.height = height;
@@ -105,8 +109,8 @@ ModelVariant identify_model(const models::TransformerSpec& spec, bool two_expert
     variant.defaults = wan_defaults(50, 5, 5.0, 5.0);
   }
   if (variant.name.empty()) {
-    variant.name = core::str("Wan text-to-video model, ", two_experts ? "two experts, " : "", spec.num_blocks,
-                             " blocks of ", spec.num_heads, " x ", spec.head_size);
+    variant.name = core::str("Wan text-to-video model, ", two_experts ? "two experts, " : "",
+                             spec.num_blocks, " blocks of ", spec.num_heads, " x ", spec.head_size);
   }
   return variant;
 }
@@ -120,12 +124,25 @@ Settings read_model_settings(const std::string& t2v_json_path) {
   Settings s;
   if (t2v_json_path.empty()) return s;
   const auto file = weights::JsonFile::read(t2v_json_path);
-  constexpr const char* kKeys[] = {"name",   "text_len",    "size",  "frames",         "fps",
-                                   "steps",  "solver",      "shift", "sigma_table",    "guidance_scale",
-                                   "boundary", "guidance_scale_high", "guidance_scale_low", "negative_prompt"};
+  constexpr const char* kKeys[] = {"name",
+                                   "text_len",
+                                   "size",
+                                   "frames",
+                                   "fps",
+                                   "steps",
+                                   "solver",
+                                   "shift",
+                                   "sigma_table",
+                                   "guidance_scale",
+                                   "boundary",
+                                   "guidance_scale_high",
+                                   "guidance_scale_low",
+                                   "negative_prompt"};
   for (const std::string& key : file.keys()) {
     if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys))
-      file.refuse(key, "one of the known keys (name, text_len and long flags of `t2v generate` with underscores)");
+      file.refuse(key,
+                  "one of the known keys (name, text_len and long flags of `t2v generate` with "
+                  "underscores)");
   }
   read_size(file, s);
   read_words(file, s);
@@ -147,7 +164,8 @@ Settings read_model_settings(const std::string& t2v_json_path) {
 Settings preset_settings(const std::string& name, std::optional<double> flow_shift) {
   Settings s;
   if (name == "official") return s;  // the model's own values
-  T2V_REQUIRE(name == "diffusers", ErrorKind::kUsage, "unknown preset '", name, "'; try one of: official, diffusers");
+  T2V_REQUIRE(name == "diffusers", ErrorKind::kUsage, "unknown preset '", name,
+              "'; try one of: official, diffusers");
   // Defaults of the diffusers library's WanPipeline and of the scheduler file it reads.
   s.negative_prompt = "";
   s.steps = 50;
@@ -162,20 +180,25 @@ Settings preset_settings(const std::string& name, std::optional<double> flow_shi
 Solver parse_solver(const std::string& word) {
   for (const Solver solver : {Solver::kUniPC, Solver::kEuler, Solver::kDpmpp})
     if (word == word_for(solver)) return solver;
-  throw Error(ErrorKind::kUsage, core::str("unknown solver '", word, "'; try one of: unipc, euler, dpm++"));
+  throw Error(ErrorKind::kUsage,
+              core::str("unknown solver '", word, "'; try one of: unipc, euler, dpm++"));
 }
 
 SigmaTable parse_sigma_table(const std::string& word) {
   for (const SigmaTable table : {SigmaTable::kWan, SigmaTable::kDiffusers})
     if (word == word_for(table)) return table;
-  throw Error(ErrorKind::kUsage, core::str("unknown sigma table '", word, "'; try one of: wan, diffusers"));
+  throw Error(ErrorKind::kUsage,
+              core::str("unknown sigma table '", word, "'; try one of: wan, diffusers"));
 }
 
 const char* word_for(Solver solver) noexcept {
   switch (solver) {
-    case Solver::kUniPC: return "unipc";
-    case Solver::kEuler: return "euler";
-    case Solver::kDpmpp: return "dpm++";
+    case Solver::kUniPC:
+      return "unipc";
+    case Solver::kEuler:
+      return "euler";
+    case Solver::kDpmpp:
+      return "dpm++";
   }
   return "";
 }

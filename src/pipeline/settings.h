@@ -24,8 +24,8 @@ Settings overlay(const Settings& upper, const Settings& lower);
 
 // What a known model is.
 struct ModelVariant {
-  std::string name;      // "Wan2.2-T2V-A14B", or a description of an unknown one
-  Settings defaults;     // complete but for text_len
+  std::string name;   // "Wan2.2-T2V-A14B", or a description of an unknown one
+  Settings defaults;  // complete but for text_len
 };
 
 // By the transformer's dimensions and the number of experts (table of the published defaults).
@@ -37,12 +37,13 @@ Settings read_model_settings(const std::string& t2v_json_path);
 // "name" of t2v.json; "".
 std::string read_model_name(const std::string& t2v_json_path);
 
-// A preset; flow_shift: the shift of the model's scheduler file. Throws Error{kUsage} with the names.
+// A preset; flow_shift: the shift of the model's scheduler file. Throws Error{kUsage} with the
+// names.
 Settings preset_settings(const std::string& name, std::optional<double> flow_shift);
 constexpr const char* kPresetNames[] = {"official", "diffusers"};
 
-Solver parse_solver(const std::string& word);            // "unipc", "euler", "dpm++"
-SigmaTable parse_sigma_table(const std::string& word);   // "wan", "diffusers"
+Solver parse_solver(const std::string& word);           // "unipc", "euler", "dpm++"
+SigmaTable parse_sigma_table(const std::string& word);  // "wan", "diffusers"
 const char* word_for(Solver solver) noexcept;
 const char* word_for(SigmaTable table) noexcept;
 

@@ -9,6 +9,8 @@ void TensorDump::add(const std::string& name, const at::Tensor& tensor) {
   tensors_.push_back({name, at::_to_copy(tensor, tensor.options().device(at::kCPU)).contiguous()});
 }
 
-void TensorDump::write(const std::string& path) const { weights::write_safetensors(path, tensors_); }
+void TensorDump::write(const std::string& path) const {
+  weights::write_safetensors(path, tensors_);
+}
 
 }  // namespace t2v::pipeline

@@ -11,7 +11,8 @@ namespace t2v::pipeline {
 namespace {
 
 // --dump names are prompt_* and negative_*.
-void dump_ids(const std::string& name, const std::vector<int64_t>& ids, const Model& model, Run& run) {
+void dump_ids(const std::string& name, const std::vector<int64_t>& ids, const Model& model,
+              Run& run) {
   if (!run.dump().wanted()) return;
   at::Tensor padded = at::full({1, model.text_len}, model.tokenizer->pad_id(), at::kLong);
   at::Tensor mask = at::zeros({1, model.text_len}, at::kLong);
@@ -22,7 +23,8 @@ void dump_ids(const std::string& name, const std::vector<int64_t>& ids, const Mo
   run.dump().add(name + "_mask", mask);
 }
 
-void dump_embeddings(const std::string& name, const at::Tensor& rows, const Model& model, Run& run) {
+void dump_embeddings(const std::string& name, const at::Tensor& rows, const Model& model,
+                     Run& run) {
   if (!run.dump().wanted()) return;
   at::Tensor padded = at::zeros({1, model.text_len, rows.size(1)}, at::kFloat);
   padded[0].narrow(0, 0, rows.size(0)).copy_(rows);
@@ -32,13 +34,14 @@ void dump_embeddings(const std::string& name, const at::Tensor& rows, const Mode
 
 }  // namespace
 
-TextEmbeddings run_text_stage(const Model& model, const Recipe& recipe, bool with_uncond, Run& run) {
+TextEmbeddings run_text_stage(const Model& model, const Recipe& recipe, bool with_uncond,
+                              Run& run) {
   std::vector<std::vector<int64_t>> ids;
   const auto tokenize = [&](const std::string& prompt, const std::string& name) {
     auto encoded = model.tokenizer->encode(text::clean_prompt(prompt), model.text_len);
     if (encoded.truncated)
-      run.report().warnings.push_back(
-          core::str("the ", name, " has more than ", model.text_len, " tokens; the rest was cut off"));
+      run.report().warnings.push_back(core::str("the ", name, " has more than ", model.text_len,
+                                                " tokens; the rest was cut off"));
     dump_ids(name, encoded.ids, model, run);
     ids.push_back(std::move(encoded.ids));
   };
@@ -47,7 +50,8 @@ TextEmbeddings run_text_stage(const Model& model, const Recipe& recipe, bool wit
 
   std::optional<models::umt5::Encoder> encoder;
   run.in_stage(Stage::kLoadTextEncoder, [&] {
-    encoder.emplace(model.text_encoder, open_weights(model, "text_encoder"), run.compute().dtype, run.compute().device);
+    encoder.emplace(model.text_encoder, open_weights(model, "text_encoder"), run.compute().dtype,
+                    run.compute().device);
   });
   std::vector<at::Tensor> states;
   run.in_stage(Stage::kTextEncode, [&] {

@@ -12,7 +12,8 @@ namespace {
 constexpr int64_t kTextLen = 512;  // Wan's own padded prompt length
 
 [[noreturn]] void refuse() {
-  throw Error(ErrorKind::kUsage, "no model: a tokenizer alone can only tokenize (--tokenizer); try --model");
+  throw Error(ErrorKind::kUsage,
+              "no model: a tokenizer alone can only tokenize (--tokenizer); try --model");
 }
 
 class TokenizerEngine final : public Engine {
@@ -20,7 +21,8 @@ class TokenizerEngine final : public Engine {
   explicit TokenizerEngine(const std::string& path) : tokenizer_(path) {}
 
   TokenizedPrompt tokenize(const std::string& prompt) const override {
-    TokenizedPrompt result{.text = prompt, .clean = text::clean_prompt(prompt), .ids = {}, .truncated = false};
+    TokenizedPrompt result{
+        .text = prompt, .clean = text::clean_prompt(prompt), .ids = {}, .truncated = false};
     text::TokenIds encoded = tokenizer_.encode(result.clean, kTextLen);
     result.ids = std::move(encoded.ids);
     result.truncated = encoded.truncated;
@@ -30,8 +32,14 @@ class TokenizerEngine final : public Engine {
   Recipe resolve(const Request&) const override { refuse(); }
   std::string recipe_json(const Recipe&) const override { refuse(); }
   ResolvedSettings plan(const Recipe&) const override { refuse(); }
-  Report generate(const Recipe&, const GenerateOutputs&, ProgressListener&, const CancelToken&) override { refuse(); }
-  Report decode(const std::string&, double, FrameSink&, ProgressListener&, const CancelToken&) override { refuse(); }
+  Report generate(const Recipe&, const GenerateOutputs&, ProgressListener&,
+                  const CancelToken&) override {
+    refuse();
+  }
+  Report decode(const std::string&, double, FrameSink&, ProgressListener&,
+                const CancelToken&) override {
+    refuse();
+  }
   std::string inspect_json() const override { refuse(); }
   std::string inspect_text() const override { refuse(); }
   std::vector<std::pair<std::string, ResolvedSettings>> presets() const override { refuse(); }

@@ -29,7 +29,9 @@ std::vector<double> unshifted(Solver solver, SigmaTable table, int64_t steps) {
 
 }  // namespace
 
-double shift_sigma(double u, double shift) noexcept { return shift * u / (1.0 + (shift - 1.0) * u); }
+double shift_sigma(double u, double shift) noexcept {
+  return shift * u / (1.0 + (shift - 1.0) * u);
+}
 
 NoiseSchedule make_noise_schedule(Solver solver, SigmaTable table, int64_t steps, double shift) {
   T2V_REQUIRE(steps >= 1 && steps <= 1000, ErrorKind::kUsage, "bad number of steps: ", steps,
@@ -47,8 +49,10 @@ NoiseSchedule make_noise_schedule(Solver solver, SigmaTable table, int64_t steps
   }
   schedule.sigmas.push_back(0.0F);
   for (size_t i = 1; i < schedule.sigmas.size(); ++i) {
-    T2V_REQUIRE(schedule.sigmas[i] < schedule.sigmas[i - 1], ErrorKind::kUsage, "shift ", shift, " with ", steps,
-                " steps leaves no distance between noise levels; try a shift between 0.1 and 100 (--shift)");
+    T2V_REQUIRE(schedule.sigmas[i] < schedule.sigmas[i - 1], ErrorKind::kUsage, "shift ", shift,
+                " with ", steps,
+                " steps leaves no distance between noise levels; try a shift between 0.1 and 100 "
+                "(--shift)");
   }
   return schedule;
 }

@@ -10,9 +10,12 @@ SolverState::~SolverState() = default;
 
 std::unique_ptr<SolverState> make_solver(Solver solver, const NoiseSchedule& schedule) {
   switch (solver) {
-    case Solver::kUniPC: return std::make_unique<UniPC>(schedule);
-    case Solver::kDpmpp: return std::make_unique<DpmSolverPp>(schedule);
-    case Solver::kEuler: break;
+    case Solver::kUniPC:
+      return std::make_unique<UniPC>(schedule);
+    case Solver::kDpmpp:
+      return std::make_unique<DpmSolverPp>(schedule);
+    case Solver::kEuler:
+      break;
   }
   return std::make_unique<Euler>(schedule);
 }

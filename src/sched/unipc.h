@@ -16,12 +16,13 @@ class UniPC final : public SolverState {
  private:
   // Redoes the previous step's arrival at sigma[i] now that x0 at sigma[i] is known.
   [[nodiscard]] at::Tensor correct(const at::Tensor& x0, int64_t i) const;
-  [[nodiscard]] at::Tensor predict(const at::Tensor& x, const at::Tensor& x0, int64_t i, int order) const;
+  [[nodiscard]] at::Tensor predict(const at::Tensor& x, const at::Tensor& x0, int64_t i,
+                                   int order) const;
 
   SigmaScalars scalars_;
-  at::Tensor last_;    // latents before the previous predictor
-  at::Tensor x0_1_;    // x0 estimate of the previous step
-  at::Tensor x0_2_;    // ... and of the one before
+  at::Tensor last_;  // latents before the previous predictor
+  at::Tensor x0_1_;  // x0 estimate of the previous step
+  at::Tensor x0_2_;  // ... and of the one before
   int last_order_ = 0;
 };
 

@@ -16,10 +16,14 @@ namespace fs = std::filesystem;
 namespace {
 
 struct Folder {
-  Folder() : path(fs::temp_directory_path() / ("t2v-core-test-" + std::to_string(::getpid()))) { fs::create_directory(path); }
+  Folder() : path(fs::temp_directory_path() / ("t2v-core-test-" + std::to_string(::getpid()))) {
+    fs::create_directory(path);
+  }
   ~Folder() { fs::remove_all(path); }
   [[nodiscard]] std::string file(const std::string& name) const { return (path / name).string(); }
-  [[nodiscard]] int64_t num_entries() const { return std::distance(fs::directory_iterator(path), {}); }
+  [[nodiscard]] int64_t num_entries() const {
+    return std::distance(fs::directory_iterator(path), {});
+  }
   fs::path path;
 };
 
@@ -70,7 +74,7 @@ TEST_CASE("a disk that is full is an output error and leaves nothing") {
   struct rlimit old {};
   ::getrlimit(RLIMIT_FSIZE, &old);
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
-  const struct rlimit small {4096, old.rlim_max};
+  const struct rlimit small { 4096, old.rlim_max };
   ::setrlimit(RLIMIT_FSIZE, &small);
   {
     core::AtomicFile file(folder.file("big"));

@@ -11,8 +11,8 @@ TEST_CASE("control bytes become visible, text stays") {
   CHECK(escape_control("a\nb\tc\r") == "a\\nb\\tc\\r");
   CHECK(escape_control("\x1b[31mred\x7f") == "\\x1b[31mred\\x7f");
   CHECK(escape_control(std::string("a\0b", 3)) == "a\\x00b");
-  CHECK(escape_control("\xc2\x9b") == "\\xc2\\x9b");      // C1 control
-  CHECK(escape_control("\xff\xc3") == "\\xff\\xc3");      // not UTF-8
+  CHECK(escape_control("\xc2\x9b") == "\\xc2\\x9b");  // C1 control
+  CHECK(escape_control("\xff\xc3") == "\\xff\\xc3");  // not UTF-8
   CHECK(escape_control(std::string(100, 'x'), 10) == std::string(10, 'x') + "...");
 }
 

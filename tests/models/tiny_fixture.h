@@ -11,7 +11,9 @@
 
 namespace t2v::testing {
 
-inline std::string tiny_path(const std::string& name) { return std::string(T2V_FIXTURES) + "/tiny/" + name; }
+inline std::string tiny_path(const std::string& name) {
+  return std::string(T2V_FIXTURES) + "/tiny/" + name;
+}
 
 inline at::Tensor tiny_reference(const std::string& name) {
   return weights::Checkpoint::open(tiny_path("reference.safetensors")).load(name);

@@ -19,18 +19,21 @@ namespace {
 constexpr int64_t kTextLen = 40;
 constexpr testing::Tolerance kFp32{2e-5, 2e-5};
 
-models::TransformerSpec tiny_spec() { return models::read_transformer_spec(testing::tiny_path("transformer/config.json")); }
+models::TransformerSpec tiny_spec() {
+  return models::read_transformer_spec(testing::tiny_path("transformer/config.json"));
+}
 
 Transformer tiny_transformer(at::ScalarType dtype) {
-  return {tiny_spec(), testing::tiny_weights("transformer", weights::ModelPart::kTransformer), dtype, at::kCPU,
-          [](int64_t, int64_t) {}};
+  return {tiny_spec(), testing::tiny_weights("transformer", weights::ModelPart::kTransformer),
+          dtype, at::kCPU, [](int64_t, int64_t) {}};
 }
 
 at::Tensor forward(const Transformer& transformer, const at::Tensor& latents, int64_t timestep,
                    const Condition& condition) {
   const auto rope = ops::make_rope_tables(latents.size(1), latents.size(2) / 2, latents.size(3) / 2,
                                           transformer.spec().head_size, at::kCPU);
-  return transformer.forward(latents, transformer.make_time(timestep), {&condition}, rope, [] {}).front();
+  return transformer.forward(latents, transformer.make_time(timestep), {&condition}, rope, [] {})
+      .front();
 }
 
 }  // namespace
@@ -38,22 +41,25 @@ at::Tensor forward(const Transformer& transformer, const at::Tensor& latents, in
 TEST_CASE("the velocity equals that of the diffusers library at three timesteps") {
   const at::Tensor latents = testing::tiny_reference("latents");
   const at::Tensor text = testing::tiny_reference("text_rows");
-  for (const auto& [dtype, tolerance] : {std::pair{at::kFloat, testing::Tolerance{1e-4, 1e-4}},
-                                        std::pair{at::kBFloat16, testing::Tolerance{8e-2, 5e-2}}}) {
+  for (const auto& [dtype, tolerance] :
+       {std::pair{at::kFloat, testing::Tolerance{1e-4, 1e-4}},
+        std::pair{at::kBFloat16, testing::Tolerance{8e-2, 5e-2}}}) {
     const Transformer transformer = tiny_transformer(dtype);
     const Condition condition = transformer.make_condition(text, kTextLen);
     for (const int64_t t : {999, 500, 3})
-      CHECK(mismatch(forward(transformer, latents, t, condition), testing::tiny_reference("output_" + std::to_string(t)),
-                     tolerance) == "");
+      CHECK(mismatch(forward(transformer, latents, t, condition),
+                     testing::tiny_reference("output_" + std::to_string(t)), tolerance) == "");
   }
 }
 
 TEST_CASE("one perturbed latent shows") {
   const Transformer transformer = tiny_transformer(at::kFloat);
-  const Condition condition = transformer.make_condition(testing::tiny_reference("text_rows"), kTextLen);
+  const Condition condition =
+      transformer.make_condition(testing::tiny_reference("text_rows"), kTextLen);
   at::Tensor latents = testing::tiny_reference("latents").clone();
   latents[0][0][0][0] += 0.05;
-  CHECK(mismatch(forward(transformer, latents, 500, condition), testing::tiny_reference("output_500"), {1e-4, 1e-4}) != "");
+  CHECK(mismatch(forward(transformer, latents, 500, condition),
+                 testing::tiny_reference("output_500"), {1e-4, 1e-4}) != "");
 }
 
 TEST_CASE("one folded padding row gives what all padding rows give") {
@@ -64,7 +70,8 @@ TEST_CASE("one folded padding row gives what all padding rows give") {
   const Condition full = transformer.make_condition(text, kTextLen, TextPadding::kFull);
   CHECK(folded.keys[0].k.size(1) == text.size(0) + 1);
   CHECK(full.keys[0].k.size(1) == kTextLen);
-  CHECK(mismatch(forward(transformer, latents, 500, folded), forward(transformer, latents, 500, full), kFp32) == "");
+  CHECK(mismatch(forward(transformer, latents, 500, folded),
+                 forward(transformer, latents, 500, full), kFp32) == "");
   // A prompt as long as the text length has no padding to fold.
   CHECK_FALSE(transformer.make_condition(text, text.size(0)).key_bias.defined());
 }
@@ -85,9 +92,11 @@ TEST_CASE("guidance branches that share products equal single ones; conditions d
 TEST_CASE("the same input gives the same bytes") {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const Transformer transformer = tiny_transformer(dtype);
-    const Condition condition = transformer.make_condition(testing::tiny_reference("text_rows"), kTextLen);
+    const Condition condition =
+        transformer.make_condition(testing::tiny_reference("text_rows"), kTextLen);
     const at::Tensor latents = testing::tiny_reference("latents");
-    CHECK(mismatch(forward(transformer, latents, 500, condition), forward(transformer, latents, 500, condition), {}) == "");
+    CHECK(mismatch(forward(transformer, latents, 500, condition),
+                   forward(transformer, latents, 500, condition), {}) == "");
   }
 }
 
@@ -96,7 +105,8 @@ TEST_CASE("patchify and unpatchify are inverse, up to the order of channels") {
   const at::Tensor latents = at::randn({16, 2, 4, 6});
   const at::Tensor tokens = models::wan::patchify(latents, spec);  // channel, then pixel
   REQUIRE(tokens.sizes() == at::IntArrayRef({12, 64}));
-  const at::Tensor reordered = tokens.view({12, 16, 4}).transpose(1, 2).reshape({12, 64});  // pixel, then channel
+  const at::Tensor reordered =
+      tokens.view({12, 16, 4}).transpose(1, 2).reshape({12, 64});  // pixel, then channel
   CHECK(mismatch(models::wan::unpatchify(reordered, spec, 2, 4, 6), latents, {}) == "");
 }
 
@@ -104,8 +114,9 @@ TEST_CASE("a checkpoint of other dimensions is refused with the tensors that dif
   auto spec = tiny_spec();
   spec.ffn_size += 1;
   try {
-    const Transformer transformer(spec, testing::tiny_weights("transformer", weights::ModelPart::kTransformer),
-                                  at::kFloat, at::kCPU, [](int64_t, int64_t) {});
+    const Transformer transformer(
+        spec, testing::tiny_weights("transformer", weights::ModelPart::kTransformer), at::kFloat,
+        at::kCPU, [](int64_t, int64_t) {});
     FAIL("accepted");
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::kModel);

@@ -40,7 +40,8 @@ TEST_CASE("text embeddings equal those of the transformers library") {
 TEST_CASE("one wrong token shows") {
   auto ids = tiny_ids();
   ids[3] = ids[3] == 5 ? 6 : 5;
-  CHECK(mismatch(encode(at::kFloat, ids), testing::tiny_reference("text_rows"), {2e-5, 2e-5}) != "");
+  CHECK(mismatch(encode(at::kFloat, ids), testing::tiny_reference("text_rows"), {2e-5, 2e-5}) !=
+        "");
 }
 
 TEST_CASE("prompts that are encoded together do not touch each other") {
@@ -55,8 +56,8 @@ TEST_CASE("relative position buckets are those of the reference at every distanc
   const auto spec = models::read_text_encoder_spec(testing::tiny_path("text_encoder/config.json"));
   const at::Tensor want = testing::tiny_reference("buckets");  // distances -600..600
   const at::Tensor got = models::umt5::relative_buckets(601, spec);
-  CHECK(at::equal(got[0], want.narrow(0, 600, 601)));            // query 0 sees 0..600
-  CHECK(at::equal(got[600], want.narrow(0, 0, 601)));            // query 600 sees -600..0
+  CHECK(at::equal(got[0], want.narrow(0, 600, 601)));  // query 0 sees 0..600
+  CHECK(at::equal(got[600], want.narrow(0, 0, 601)));  // query 600 sees -600..0
 }
 
 TEST_CASE("ids outside the vocabulary are a model error; a stop is passed on") {
@@ -69,5 +70,7 @@ TEST_CASE("ids outside the vocabulary are a model error; a stop is passed on") {
       CHECK(error.kind() == ErrorKind::kModel);
     }
   }
-  CHECK_THROWS_AS(encoder.encode({{5}}, [](int64_t, int64_t) { throw Error(ErrorKind::kCancelled, "stop"); }), Error);
+  CHECK_THROWS_AS(
+      encoder.encode({{5}}, [](int64_t, int64_t) { throw Error(ErrorKind::kCancelled, "stop"); }),
+      Error);
 }

@@ -12,19 +12,27 @@ using testing::mismatch;
 
 namespace {
 
-at::Tensor truth(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& bias) {
+at::Tensor truth(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                 const at::Tensor& bias) {
   const double scale = 1.0 / std::sqrt(static_cast<double>(q.size(2)));
   at::Tensor scores = at::matmul(q.to(at::kDouble), k.to(at::kDouble).transpose(1, 2)) * scale;
   if (bias.defined()) scores = scores + bias.to(at::kDouble);
-  return at::matmul(at::softmax(scores, -1), v.to(at::kDouble)).transpose(0, 1).reshape({q.size(1), -1});
+  return at::matmul(at::softmax(scores, -1), v.to(at::kDouble))
+      .transpose(0, 1)
+      .reshape({q.size(1), -1});
 }
 
 }  // namespace
 
 TEST_CASE("attention equals its fp64 definition") {
   at::manual_seed(1);
-  for (const auto [n, l, s, d] : {std::array<int64_t, 4>{1, 1, 1, 8}, {2, 5, 3, 32}, {3, 129, 129, 64}, {2, 200, 77, 128},
-                                  {2, 65, 513, 128}, {1, 300, 300, 40}, {1, 31, 1000, 6}}) {
+  for (const auto [n, l, s, d] : {std::array<int64_t, 4>{1, 1, 1, 8},
+                                  {2, 5, 3, 32},
+                                  {3, 129, 129, 64},
+                                  {2, 200, 77, 128},
+                                  {2, 65, 513, 128},
+                                  {1, 300, 300, 40},
+                                  {1, 31, 1000, 6}}) {
     const at::Tensor q = at::randn({n, l, d});
     const at::Tensor k = at::randn({n, s, d});
     const at::Tensor v = at::randn({n, s, d});
@@ -33,7 +41,8 @@ TEST_CASE("attention equals its fp64 definition") {
       CHECK(mismatch(ops::attention(q, k, v, bias).to(at::kDouble), want, {2e-5, 2e-5}) == "");
       const auto b = [](const at::Tensor& x) { return x.to(at::kBFloat16); };
       const at::Tensor narrow = truth(b(q), b(k), b(v), bias);
-      CHECK(mismatch(ops::attention(b(q), b(k), b(v), bias).to(at::kDouble), narrow, {2e-2, 2e-2}) == "");
+      CHECK(mismatch(ops::attention(b(q), b(k), b(v), bias).to(at::kDouble), narrow,
+                     {2e-2, 2e-2}) == "");
     }
   }
 }
@@ -45,8 +54,10 @@ TEST_CASE("attention copes with large and equal scores") {
   for (const double factor : {0.0, 50.0}) {
     const at::Tensor q = at::randn({2, 70, 64}) * factor;
     const auto b = [](const at::Tensor& x) { return x.to(at::kBFloat16); };
-    CHECK(mismatch(ops::attention(q, k, v).to(at::kDouble), truth(q, k, v, {}), {1e-4, 1e-4}) == "");
-    CHECK(mismatch(ops::attention(b(q), b(k), b(v)).to(at::kDouble), truth(b(q), b(k), b(v), {}), {3e-2, 3e-2}) == "");
+    CHECK(mismatch(ops::attention(q, k, v).to(at::kDouble), truth(q, k, v, {}), {1e-4, 1e-4}) ==
+          "");
+    CHECK(mismatch(ops::attention(b(q), b(k), b(v)).to(at::kDouble), truth(b(q), b(k), b(v), {}),
+                   {3e-2, 3e-2}) == "");
   }
 }
 
@@ -58,7 +69,8 @@ TEST_CASE("both back ends agree, and the one named is the one that runs") {
   const at::Tensor v = make(600);
   const at::Tensor aten = ops::attention(q, k, v, {}, ops::AttentionBackend::kAten);
   const at::Tensor want = truth(q, k, v, {});
-  CHECK_THROWS(ops::attention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), {}, ops::AttentionBackend::kOwn));
+  CHECK_THROWS(ops::attention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), {},
+                              ops::AttentionBackend::kOwn));
   if (!ops::avx512bf16::is_supported()) return;
   const at::Tensor own = ops::attention(q, k, v, {}, ops::AttentionBackend::kOwn);
   CHECK(testing::max_error(own, want) <= 2 * testing::max_error(aten, want));
@@ -82,6 +94,6 @@ TEST_CASE("a folded padding row weighs as much as its copies") {
   at::Tensor bias = at::zeros({n + 1});
   bias[n] = std::log(static_cast<double>(pads));
   const at::Tensor folded = at::cat({real, pad}, 1);
-  CHECK(mismatch(ops::attention(q, folded, folded, bias), ops::attention(q, full.contiguous(), full.contiguous()),
-                 {2e-6, 2e-5}) == "");
+  CHECK(mismatch(ops::attention(q, folded, folded, bias),
+                 ops::attention(q, full.contiguous(), full.contiguous()), {2e-6, 2e-5}) == "");
 }

@@ -12,7 +12,8 @@ using testing::mismatch;
 
 TEST_CASE("packed products equal plain ones") {
   at::manual_seed(1);
-  for (const auto [rows, in, out] : {std::array<int64_t, 3>{1, 64, 64}, {7, 65, 129}, {300, 192, 576}, {5, 3, 2}}) {
+  for (const auto [rows, in, out] :
+       {std::array<int64_t, 3>{1, 64, 64}, {7, 65, 129}, {300, 192, 576}, {5, 3, 2}}) {
     const at::Tensor x = at::randn({rows, in});
     const at::Tensor w = at::randn({out, in}) / std::sqrt(static_cast<double>(in));
     const at::Tensor b = at::randn({out});
@@ -20,7 +21,8 @@ TEST_CASE("packed products equal plain ones") {
     const ops::Linear fp32(w, b);
     CHECK(mismatch(fp32(x).to(at::kDouble), truth, {1e-5, 1e-5}) == "");
     CHECK(mismatch(ops::Linear(w, {})(x).to(at::kDouble), truth - b, {1e-5, 1e-5}) == "");
-    CHECK(mismatch(fp32(x, ops::Activation::kGeluTanh).to(at::kDouble), at::gelu(truth, "tanh"), {1e-5, 1e-5}) == "");
+    CHECK(mismatch(fp32(x, ops::Activation::kGeluTanh).to(at::kDouble), at::gelu(truth, "tanh"),
+                   {1e-5, 1e-5}) == "");
     const ops::Linear bf16(w.to(at::kBFloat16), b.to(at::kBFloat16));
     CHECK(mismatch(bf16(x.to(at::kBFloat16)).to(at::kDouble), truth, {5e-2, 2e-2}) == "");
   }

@@ -45,7 +45,8 @@ class MemorySink final : public FrameSink {
 };
 
 Engine& engine() {
-  static const std::unique_ptr<Engine> opened = open_engine({.model_path = T2V_MODELS "/shapes", .device = Device::kCpu, .dtype = Dtype::kFp32});
+  static const std::unique_ptr<Engine> opened = open_engine(
+      {.model_path = T2V_MODELS "/shapes", .device = Device::kCpu, .dtype = Dtype::kFp32});
   return *opened;
 }
 
@@ -65,7 +66,9 @@ Report generate(const Recipe& recipe, MemorySink& sink, GenerateOutputs outputs 
   return engine().generate(recipe, outputs, listener, cancel);
 }
 
-std::string temporary(const std::string& name) { return (fs::path(T2V_BINARY_DIR) / "tests" / name).string(); }
+std::string temporary(const std::string& name) {
+  return (fs::path(T2V_BINARY_DIR) / "tests" / name).string();
+}
 
 }  // namespace
 
@@ -162,21 +165,27 @@ TEST_CASE("the reference back end makes the same video within rounding") {
   MemorySink fused;
   MemorySink twin;
   generate(small_recipe(10), fused);
-  const auto reference = open_engine({.model_path = T2V_MODELS "/shapes", .device = Device::kCpu, .dtype = Dtype::kFp32, .backend = Backend::kReference});
+  const auto reference = open_engine({.model_path = T2V_MODELS "/shapes",
+                                      .device = Device::kCpu,
+                                      .dtype = Dtype::kFp32,
+                                      .backend = Backend::kReference});
   SilentListener listener;
   const CancelToken cancel;
   reference->generate(small_recipe(10), {.sink = &twin}, listener, cancel);
-  open_engine({.model_path = T2V_MODELS "/shapes", .device = Device::kCpu});  // back to the fused ops
+  open_engine(
+      {.model_path = T2V_MODELS "/shapes", .device = Device::kCpu});  // back to the fused ops
   REQUIRE(fused.bytes.size() == twin.bytes.size());
   int worst = 0;
-  for (size_t i = 0; i < fused.bytes.size(); ++i) worst = std::max(worst, std::abs(fused.bytes[i] - twin.bytes[i]));
+  for (size_t i = 0; i < fused.bytes.size(); ++i)
+    worst = std::max(worst, std::abs(fused.bytes[i] - twin.bytes[i]));
   CHECK(worst <= 2);
 }
 
 TEST_CASE("bad latents are input errors that name the file") {
   Request request;
   request.prompt = "x";
-  for (const char* path : {"/nonexistent/x.safetensors", T2V_MODELS "/shapes/t2v.json", T2V_MODELS}) {
+  for (const char* path :
+       {"/nonexistent/x.safetensors", T2V_MODELS "/shapes/t2v.json", T2V_MODELS}) {
     request.latents_path = path;
     try {
       static_cast<void>(engine().resolve(request));

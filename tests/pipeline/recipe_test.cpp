@@ -67,7 +67,11 @@ TEST_CASE("values that cannot work are refused before any work") {
   CHECK_THAT(with([](Request& r) { r.guidance_scale = -1; }), Contains("--guidance-scale"));
   CHECK_THAT(with([](Request& r) { r.boundary = 1.5; }), Contains("--boundary"));
   CHECK_THAT(with([](Request& r) { r.width = 65; }), Contains("64 or 80"));
-  CHECK_THAT(with([](Request& r) { r.frames = 17; r.seconds = 2; }), Contains("--seconds"));
+  CHECK_THAT(with([](Request& r) {
+               r.frames = 17;
+               r.seconds = 2;
+             }),
+             Contains("--seconds"));
   CHECK_THAT(with([](Request& r) { r.preset = "nonsense"; }), Contains("official"));
 }
 

@@ -43,7 +43,8 @@ TEST_CASE("table of the diffusers library") {
 TEST_CASE("number of high-noise steps") {
   const auto count = [](int64_t steps, double shift, double boundary) {
     int64_t high = 0;
-    for (const int64_t t : make_noise_schedule(Solver::kUniPC, SigmaTable::kWan, steps, shift).timesteps)
+    for (const int64_t t :
+         make_noise_schedule(Solver::kUniPC, SigmaTable::kWan, steps, shift).timesteps)
       high += sched::uses_high_noise(t, boundary) ? 1 : 0;
     return high;
   };
@@ -51,7 +52,8 @@ TEST_CASE("number of high-noise steps") {
   CHECK(count(20, 12, 0.875) == 13);
   CHECK(count(40, 5, 0.9) == 15);
   CHECK(count(40, 3, 0.9) == 10);
-  CHECK(sched::uses_high_noise(875, 0.875));  // the boundary itself belongs to the high-noise expert
+  CHECK(
+      sched::uses_high_noise(875, 0.875));  // the boundary itself belongs to the high-noise expert
 }
 
 TEST_CASE("sigmas fall strictly to 0; shift 1 changes nothing") {

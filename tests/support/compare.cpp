@@ -34,7 +34,8 @@ std::string mismatch(const at::Tensor& got, const at::Tensor& expected, Toleranc
     errors[static_cast<size_t>(i)] = error;
     if (std::isfinite(x[i]) && std::isfinite(y[i]) && error <= bound) continue;  // false for NaN
     ++num_off;
-    const double excess = std::isfinite(error) ? error - bound : std::numeric_limits<double>::infinity();
+    const double excess =
+        std::isfinite(error) ? error - bound : std::numeric_limits<double>::infinity();
     if (excess > worst_excess) {
       worst_excess = excess;
       worst = i;
@@ -43,8 +44,8 @@ std::string mismatch(const at::Tensor& got, const at::Tensor& expected, Toleranc
   if (num_off == 0) return "";
   std::sort(errors.begin(), errors.end());
   const auto p999 = errors[static_cast<size_t>(0.999 * static_cast<double>(errors.size() - 1))];
-  out << num_off << " of " << a.numel() << " elements off; worst at " << worst << ": " << x[worst] << ", expected "
-      << y[worst] << "; 99.9th percentile of the error " << p999;
+  out << num_off << " of " << a.numel() << " elements off; worst at " << worst << ": " << x[worst]
+      << ", expected " << y[worst] << "; 99.9th percentile of the error " << p999;
   return out.str();
 }
 

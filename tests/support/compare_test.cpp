@@ -18,7 +18,8 @@ TEST_CASE("equal tensors match, one wrong element does not") {
 
 TEST_CASE("NaN and Inf never match") {
   const at::Tensor a = at::ones({4});
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     at::Tensor b = a.clone();
     b[1] = bad;
     CHECK_FALSE(mismatch(b, a, {.absolute = 1e9}).empty());

@@ -24,10 +24,11 @@ struct Case {
 };
 
 const std::vector<Case> kCases = {
-    {2, 1, {3, 3, 3}, {1, 1, 1}},     {6, 3, {3, 3, 3}, {2, 3, 1}},    {16, 16, {3, 3, 3}, {4, 5, 13}},
-    {10, 17, {3, 3, 3}, {3, 4, 49}},  {24, 33, {3, 3, 3}, {2, 7, 25}}, {96, 96, {3, 3, 3}, {2, 18, 50}},
-    {8, 48, {3, 1, 1}, {2, 3, 5}},    {8, 70, {1, 1, 1}, {3, 2, 97}},  {12, 6, {1, 2, 2}, {2, 6, 11}},
-    {34, 40, {3, 2, 3}, {4, 3, 24}},
+    {2, 1, {3, 3, 3}, {1, 1, 1}},    {6, 3, {3, 3, 3}, {2, 3, 1}},
+    {16, 16, {3, 3, 3}, {4, 5, 13}}, {10, 17, {3, 3, 3}, {3, 4, 49}},
+    {24, 33, {3, 3, 3}, {2, 7, 25}}, {96, 96, {3, 3, 3}, {2, 18, 50}},
+    {8, 48, {3, 1, 1}, {2, 3, 5}},   {8, 70, {1, 1, 1}, {3, 2, 97}},
+    {12, 6, {1, 2, 2}, {2, 6, 11}},  {34, 40, {3, 2, 3}, {4, 3, 24}},
 };
 
 struct Operands {
@@ -38,9 +39,11 @@ Operands make(const Case& c, at::ScalarType type) {
   at::manual_seed(static_cast<uint64_t>(c.in * 1000 + c.out));
   const auto& k = c.kernel;
   Operands operands;
-  operands.weight = at::randn({c.out, c.in, k[0], k[1], k[2]}) / std::sqrt(static_cast<double>(c.in * k[0] * k[1] * k[2]));
+  operands.weight = at::randn({c.out, c.in, k[0], k[1], k[2]}) /
+                    std::sqrt(static_cast<double>(c.in * k[0] * k[1] * k[2]));
   operands.bias = at::randn({c.out});
-  operands.in = at::randn({c.size[0] + k[0] - 1, c.size[1] + k[1] - 1, c.size[2] + k[2] - 1, c.in}).to(type);
+  operands.in =
+      at::randn({c.size[0] + k[0] - 1, c.size[1] + k[1] - 1, c.size[2] + k[2] - 1, c.in}).to(type);
   operands.residual = at::randn({c.size[0], c.size[1], c.size[2], c.out}).to(type);
   return operands;
 }
@@ -87,8 +90,10 @@ TEST_CASE("direct convolution in bf16 errs at most twice as far as the composed 
     const at::Tensor expected = truth(operands);
     if (expected.numel() < 16) continue;  // too few for the twin's luck to even out
     for (const auto out_type : {at::kBFloat16, at::kFloat}) {
-      const double direct = max_error(convolve(operands, ConvBackend::kDirect, out_type).to(at::kDouble), expected);
-      const double composed = max_error(convolve(operands, ConvBackend::kAten, at::kBFloat16).to(at::kDouble), expected);
+      const double direct =
+          max_error(convolve(operands, ConvBackend::kDirect, out_type).to(at::kDouble), expected);
+      const double composed = max_error(
+          convolve(operands, ConvBackend::kAten, at::kBFloat16).to(at::kDouble), expected);
       CHECK(direct <= 2 * composed);
     }
   }
@@ -110,10 +115,13 @@ TEST_CASE("convolution writes into strided places and onto its residual", "[conv
       const Conv3d conv(operands.weight, operands.bias, type, at::kCPU, backend);
       // Every second frame, row and column of a larger video.
       const at::Tensor large = at::full({4, 10, 18, 20}, 7, type);
-      const at::Tensor place = large.slice(0, 1, std::nullopt, 2).slice(1, 1, std::nullopt, 2).slice(2, 0, std::nullopt, 2);
+      const at::Tensor place = large.slice(0, 1, std::nullopt, 2)
+                                   .slice(1, 1, std::nullopt, 2)
+                                   .slice(2, 0, std::nullopt, 2);
       place.copy_(operands.residual);
       // Rows of the input with a gap between them.
-      const at::Tensor wide = at::full({operands.in.size(0), operands.in.size(1), operands.in.size(2) + 3, 6}, 9, type);
+      const at::Tensor wide =
+          at::full({operands.in.size(0), operands.in.size(1), operands.in.size(2) + 3, 6}, 9, type);
       const at::Tensor in = wide.narrow(2, 1, operands.in.size(2));
       in.copy_(operands.in);
       conv.run(in, place, place);
@@ -127,9 +135,11 @@ TEST_CASE("convolution does not depend on the number of threads", "[conv3d]") {
   const int threads = at::get_num_threads();
   const Operands operands = make({32, 48, {3, 3, 3}, {2, 40, 60}}, at::kBFloat16);
   at::set_num_threads(1);
-  const at::Tensor one = convolve(operands, t2v::ops::choose_conv_backend(at::kBFloat16, 32, at::kCPU), at::kBFloat16);
+  const at::Tensor one =
+      convolve(operands, t2v::ops::choose_conv_backend(at::kBFloat16, 32, at::kCPU), at::kBFloat16);
   at::set_num_threads(3);
-  const at::Tensor three = convolve(operands, t2v::ops::choose_conv_backend(at::kBFloat16, 32, at::kCPU), at::kBFloat16);
+  const at::Tensor three =
+      convolve(operands, t2v::ops::choose_conv_backend(at::kBFloat16, 32, at::kCPU), at::kBFloat16);
   at::set_num_threads(threads);
   CHECK(at::equal(one, three));
 }

@@ -1,4 +1,5 @@
-// The streamed decoder: against diffusers' recorded videos, against the composed twin, and in pieces.
+// The streamed decoder: against diffusers' recorded videos, against the composed twin, and in
+// pieces.
 #include "models/vae/decoder.h"
 
 #include <ATen/ATen.h>
@@ -31,13 +32,16 @@ struct Fixture {
   explicit Fixture(const std::string& name)
       : folder(std::string(T2V_FIXTURES) + "/vae/" + name),
         spec(t2v::models::vae::read_vae_spec(folder + "/config.json")),
-        map(WeightMap::open(folder + "/diffusion_pytorch_model.safetensors", ModelPart::kVae, "vae")),
+        map(WeightMap::open(folder + "/diffusion_pytorch_model.safetensors", ModelPart::kVae,
+                            "vae")),
         recorded(Checkpoint::open(folder + "/reference.safetensors")) {}
 
   [[nodiscard]] Decoder decoder(at::ScalarType dtype) const { return {spec, map, dtype, at::kCPU}; }
   [[nodiscard]] at::Tensor latents() const { return recorded.load("vae_input"); }
   [[nodiscard]] at::Tensor video() const { return recorded.load("video"); }
-  [[nodiscard]] double bf16_distance() const { return std::stod(recorded.metadata().at("bf16_distance")); }
+  [[nodiscard]] double bf16_distance() const {
+    return std::stod(recorded.metadata().at("bf16_distance"));
+  }
 
   std::string folder;
   VaeSpec spec;
@@ -84,7 +88,8 @@ TEST_CASE("decoder = diffusers, fp32", "[vae][parity]") {
 TEST_CASE("decoder in bf16 is as close to fp32 as diffusers' own bf16", "[vae][parity]") {
   for (const std::string& name : kNames) {
     const Fixture fixture(name);
-    const double got = distance(decode(fixture.decoder(at::kBFloat16), fixture.latents(), 1), fixture.video());
+    const double got =
+        distance(decode(fixture.decoder(at::kBFloat16), fixture.latents(), 1), fixture.video());
     INFO(name << ": " << got << ", diffusers " << fixture.bf16_distance());
     CHECK(got <= 1.25 * fixture.bf16_distance());
     CHECK(got > 1e-5);  // bf16 indeed
@@ -95,7 +100,8 @@ TEST_CASE("decoder = composed twin", "[vae]") {
   for (const std::string& name : kNames) {
     const Fixture fixture(name);
     const at::Tensor latents = at::randn({fixture.spec.z_dim, 4, 5, 7});
-    const at::Tensor expected = t2v::models::vae::reference::decode(fixture.spec, fixture.map, latents);
+    const at::Tensor expected =
+        t2v::models::vae::reference::decode(fixture.spec, fixture.map, latents);
     CHECK(expected.size(1) == fixture.spec.num_frames(4));
     CHECK(mismatch(decode(fixture.decoder(at::kFloat), latents, 1), expected, kFp32) == "");
     const ReferenceBackend reference;
@@ -106,7 +112,8 @@ TEST_CASE("decoder = composed twin", "[vae]") {
 TEST_CASE("the twin itself = diffusers", "[vae][parity]") {
   for (const std::string& name : kNames) {
     const Fixture fixture(name);
-    const at::Tensor got = t2v::models::vae::reference::decode(fixture.spec, fixture.map, fixture.latents());
+    const at::Tensor got =
+        t2v::models::vae::reference::decode(fixture.spec, fixture.map, fixture.latents());
     CHECK(mismatch(got, fixture.video(), kFp32) == "");
   }
 }
@@ -137,7 +144,8 @@ TEST_CASE("a later latent frame never changes an earlier frame", "[vae]") {
 TEST_CASE("streams of one decoder do not see each other", "[vae]") {
   const Fixture fixture("narrow");
   const Decoder decoder = fixture.decoder(at::kFloat);
-  const at::Tensor x = at::randn({fixture.spec.z_dim, 2, 2, 3}), y = at::randn({fixture.spec.z_dim, 2, 4, 2});
+  const at::Tensor x = at::randn({fixture.spec.z_dim, 2, 2, 3}),
+                   y = at::randn({fixture.spec.z_dim, 2, 4, 2});
   auto first = decoder.start(2, 3);
   auto second = decoder.start(4, 2);
   const at::Tensor a = first.next(x.narrow(1, 0, 1));
@@ -162,7 +170,8 @@ TEST_CASE("memory of a stream does not grow with the video's length", "[vae]") {
 
 TEST_CASE("denormalise", "[vae]") {
   const Fixture fixture("narrow");
-  const at::Tensor got = t2v::models::vae::denormalise(fixture.spec, fixture.recorded.load("latents"));
+  const at::Tensor got =
+      t2v::models::vae::denormalise(fixture.spec, fixture.recorded.load("latents"));
   CHECK(mismatch(got, fixture.latents(), {.absolute = 1e-6, .relative = 1e-6}) == "");
 }
 
@@ -183,7 +192,8 @@ TEST_CASE("the decoder lists what a checkpoint lacks, in one error", "[vae]") {
   }
 }
 
-TEST_CASE("decoding is the same with either back end for convolutions, at a larger width", "[vae]") {
+TEST_CASE("decoding is the same with either back end for convolutions, at a larger width",
+          "[vae]") {
   const Fixture fixture("narrow");
   const at::Tensor latents = at::randn({fixture.spec.z_dim, 2, 4, 13});
   const at::Tensor fused = decode(fixture.decoder(at::kFloat), latents, 1);

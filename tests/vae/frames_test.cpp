@@ -6,15 +6,18 @@
 #include <catch2/catch.hpp>
 
 TEST_CASE("frames_to_rgb8 rounds, limits and interleaves", "[frames]") {
-  const at::Tensor frames = at::tensor({-1.0, 1.0, 0.0, -2.0, 3.0, 2 * (100.4 / 255) - 1, 2 * (100.6 / 255) - 1,
-                                        std::nan(""), -0.999, 0.999, 0.25, -0.25},
-                                       at::kFloat)
-                                .view({3, 1, 2, 2});
+  const at::Tensor frames =
+      at::tensor({-1.0, 1.0, 0.0, -2.0, 3.0, 2 * (100.4 / 255) - 1, 2 * (100.6 / 255) - 1,
+                  std::nan(""), -0.999, 0.999, 0.25, -0.25},
+                 at::kFloat)
+          .view({3, 1, 2, 2});
   const at::Tensor rgb = t2v::ops::frames_to_rgb8(frames);
   CHECK(rgb.sizes() == at::IntArrayRef({1, 2, 2, 3}));
   CHECK(rgb.scalar_type() == at::kByte);
   CHECK(rgb.is_contiguous());
-  const auto byte = [&](int64_t y, int64_t x, int64_t c) { return static_cast<int>(rgb[0][y][x][c].item<uint8_t>()); };
+  const auto byte = [&](int64_t y, int64_t x, int64_t c) {
+    return static_cast<int>(rgb[0][y][x][c].item<uint8_t>());
+  };
   CHECK(byte(0, 0, 0) == 0);
   CHECK(byte(0, 1, 0) == 255);
   CHECK(byte(1, 0, 0) == 128);  // 127.5, ties to even
@@ -22,7 +25,7 @@ TEST_CASE("frames_to_rgb8 rounds, limits and interleaves", "[frames]") {
   CHECK(byte(0, 0, 1) == 255);
   CHECK(byte(0, 1, 1) == 100);
   CHECK(byte(1, 0, 1) == 101);
-  CHECK(byte(1, 1, 1) == 0);    // NaN
+  CHECK(byte(1, 1, 1) == 0);  // NaN
   CHECK(byte(0, 0, 2) == 0);
   CHECK(byte(0, 1, 2) == 255);
   const at::Tensor last = frames.permute({1, 2, 3, 0}).contiguous().permute({3, 0, 1, 2});

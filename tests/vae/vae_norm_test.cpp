@@ -63,7 +63,8 @@ TEST_CASE("vae_norm at its edges", "[vae_norm]") {
   const at::Tensor x = at::ones({1, 1, 2, 32});
   for (const double factor : {200.0, -200.0}) {
     t2v::ops::vae_norm(x, gamma * factor, NormActivation::kSilu, out);
-    CHECK(mismatch(out, at::full_like(out, factor > 0 ? factor : 0), {.absolute = 1e-3, .relative = 1e-5}) == "");
+    CHECK(mismatch(out, at::full_like(out, factor > 0 ? factor : 0),
+                   {.absolute = 1e-3, .relative = 1e-5}) == "");
   }
   at::Tensor broken = at::ones({1, 1, 2, 32});
   broken[0][0][1][5] = std::nan("");

@@ -31,7 +31,10 @@ double forward_flop(const t2v::models::TransformerSpec& s, double tokens, double
 int main(int argc, char** argv) {
   using namespace t2v;
   using bench::measure;
-  if (argc < 5) return std::fprintf(stderr, "usage: bench_transformer DIR WIDTH HEIGHT FRAMES [bf16|fp32] [REPEATS]\n"), 2;
+  if (argc < 5)
+    return std::fprintf(stderr,
+                        "usage: bench_transformer DIR WIDTH HEIGHT FRAMES [bf16|fp32] [REPEATS]\n"),
+           2;
   const c10::InferenceMode no_gradients;
   const std::string folder = argv[1];
   const int64_t width = std::atoll(argv[2]) / 8;
@@ -40,7 +43,8 @@ int main(int argc, char** argv) {
   const auto dtype = argc > 5 && std::strcmp(argv[5], "fp32") == 0 ? at::kFloat : at::kBFloat16;
   const int repeats = argc > 6 ? std::atoi(argv[6]) : 5;
   const auto spec = models::read_transformer_spec(folder + "/config.json");
-  const auto map = weights::WeightMap::open(folder, weights::ModelPart::kTransformer, "transformer");
+  const auto map =
+      weights::WeightMap::open(folder, weights::ModelPart::kTransformer, "transformer");
   const models::wan::Transformer transformer(spec, map, dtype, at::kCPU, [](int64_t, int64_t) {});
   at::manual_seed(1);
   const auto rope = ops::make_rope_tables(frames, height / 2, width / 2, spec.head_size, at::kCPU);
@@ -51,12 +55,16 @@ int main(int argc, char** argv) {
   const auto tokens = static_cast<double>(rope.num_tokens());
   const int64_t rows = rope.num_tokens();
   // The peak: the largest product of the model alone.
-  const ops::Linear ffn(at::randn({spec.ffn_size, spec.size()}, dtype), at::randn({spec.ffn_size}, dtype));
+  const ops::Linear ffn(at::randn({spec.ffn_size, spec.size()}, dtype),
+                        at::randn({spec.ffn_size}, dtype));
   const at::Tensor x = at::randn({rows, spec.size()}, dtype);
-  measure("gemm_peak", repeats * 3, 2 * tokens * static_cast<double>(spec.size() * spec.ffn_size), [&] { ffn(x); });
+  measure("gemm_peak", repeats * 3, 2 * tokens * static_cast<double>(spec.size() * spec.ffn_size),
+          [&] { ffn(x); });
   const at::Tensor q = at::randn({spec.num_heads, rows, spec.head_size}, dtype);
-  for (const auto& [name, backend] : {std::pair{"attention_auto", ops::AttentionBackend::kAuto}, {"attention_aten", ops::AttentionBackend::kAten}})
-    measure(name, repeats, 4 * tokens * tokens * static_cast<double>(spec.size()), [&, b = backend] { ops::attention(q, q, q, {}, b); });
+  for (const auto& [name, backend] : {std::pair{"attention_auto", ops::AttentionBackend::kAuto},
+                                      {"attention_aten", ops::AttentionBackend::kAten}})
+    measure(name, repeats, 4 * tokens * tokens * static_cast<double>(spec.size()),
+            [&, b = backend] { ops::attention(q, q, q, {}, b); });
   measure("forward", repeats, forward_flop(spec, tokens, text_rows + 1),
           [&] { transformer.forward(latents, time, {&condition}, rope, [] {}); });
   std::printf("{\"name\": \"peak_rss_gb\", \"value\": %.3f}\n", bench::peak_rss_gb());

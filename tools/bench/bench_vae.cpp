@@ -1,4 +1,5 @@
-// Decodes latents with the VAE of a model folder and says what it cost: the C++ side of bench_vae.py.
+// Decodes latents with the VAE of a model folder and says what it cost: the C++ side of
+// bench_vae.py.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <sys/resource.h>
@@ -17,18 +18,20 @@ namespace {
 using t2v::models::vae::Decoder;
 
 struct BenchSettings {
-  std::string folder = {};   // with config.json and the weights
-  std::string latents = {};  // raw fp32 [z, T, h, w]
+  std::string folder = {};                    // with config.json and the weights
+  std::string latents = {};                   // raw fp32 [z, T, h, w]
   int64_t frames = 0, height = 0, width = 0;  // T, h, w
   at::ScalarType dtype = at::kBFloat16;
   int64_t repeats = 1;
-  std::string output = {};   // raw fp32 [3, F, H, W]; "" for none
+  std::string output = {};  // raw fp32 [3, F, H, W]; "" for none
 };
 
 double cpu_seconds() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -43,21 +46,24 @@ at::Tensor read_latents(const BenchSettings& settings, int64_t z_dim) {
   std::ifstream file(settings.latents, std::ios::binary);
   const auto bytes = static_cast<std::streamsize>(latents.nbytes());
   file.read(static_cast<char*>(latents.data_ptr()), bytes);
-  T2V_REQUIRE(file.gcount() == bytes, t2v::ErrorKind::kInput, settings.latents, ": expected ", bytes, " bytes");
+  T2V_REQUIRE(file.gcount() == bytes, t2v::ErrorKind::kInput, settings.latents, ": expected ",
+              bytes, " bytes");
   return latents;
 }
 
 at::Tensor decode(const Decoder& decoder, const at::Tensor& latents) {
   auto stream = decoder.start(latents.size(2), latents.size(3));
   std::vector<at::Tensor> chunks;
-  for (int64_t i = 0; i < latents.size(1); ++i) chunks.push_back(stream.next(latents.narrow(1, i, 1)));
+  for (int64_t i = 0; i < latents.size(1); ++i)
+    chunks.push_back(stream.next(latents.narrow(1, i, 1)));
   return at::cat(chunks, 1).contiguous();
 }
 
 int run(const BenchSettings& settings) {
   using t2v::models::vae::read_vae_spec;
   const auto spec = read_vae_spec(settings.folder + "/config.json");
-  const auto map = t2v::weights::WeightMap::open(settings.folder, t2v::weights::ModelPart::kVae, "vae");
+  const auto map =
+      t2v::weights::WeightMap::open(settings.folder, t2v::weights::ModelPart::kVae, "vae");
   const Decoder decoder(spec, map, settings.dtype, at::kCPU);
   const at::Tensor latents = read_latents(settings, spec.z_dim);
   at::Tensor video;
@@ -70,12 +76,13 @@ int run(const BenchSettings& settings) {
     const auto start = std::chrono::steady_clock::now();
     video = decode(decoder, latents);
     const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - start;
-    std::cout << "cpu_s " << cpu_seconds() - cpu << " wall_s " << wall.count() << " peak_kib " << peak_kib()
-              << std::endl;
+    std::cout << "cpu_s " << cpu_seconds() - cpu << " wall_s " << wall.count() << " peak_kib "
+              << peak_kib() << std::endl;
   }
   if (!settings.output.empty())
     std::ofstream(settings.output, std::ios::binary)
-        .write(static_cast<const char*>(video.const_data_ptr()), static_cast<std::streamsize>(video.nbytes()));
+        .write(static_cast<const char*>(video.const_data_ptr()),
+               static_cast<std::streamsize>(video.nbytes()));
   return 0;
 }
 
@@ -83,7 +90,8 @@ int run(const BenchSettings& settings) {
 
 int main(int argc, char** argv) {
   if (argc < 8) {
-    std::cerr << "usage: bench_vae VAE_FOLDER LATENTS_RAW T H W fp32|bf16 THREADS [REPEATS [OUTPUT_RAW]]\n";
+    std::cerr << "usage: bench_vae VAE_FOLDER LATENTS_RAW T H W fp32|bf16 THREADS [REPEATS "
+                 "[OUTPUT_RAW]]\n";
     return 2;
   }
   try {

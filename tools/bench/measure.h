@@ -15,7 +15,9 @@ namespace t2v::bench {
 inline double cpu_seconds() {
   struct rusage usage {};
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
@@ -41,8 +43,10 @@ inline void measure(const char* name, int repeats, double flop, const std::funct
   std::sort(cpu.begin(), cpu.end());
   std::sort(wall.begin(), wall.end());
   const double c = cpu[cpu.size() / 2];
-  std::printf("{\"name\": \"%s\", \"cpu_s\": %.4f, \"wall_s\": %.4f, \"tflop\": %.4f, \"gflop_per_cpu_s\": %.1f}\n", name, c,
-              wall[wall.size() / 2], flop / 1e12, flop / c / 1e9);
+  std::printf(
+      "{\"name\": \"%s\", \"cpu_s\": %.4f, \"wall_s\": %.4f, \"tflop\": %.4f, \"gflop_per_cpu_s\": "
+      "%.1f}\n",
+      name, c, wall[wall.size() / 2], flop / 1e12, flop / c / 1e9);
   std::fflush(stdout);
 }
 

@@ -51,7 +51,8 @@ def videos_of_t2v(cases: list[dict], options: argparse.Namespace):
         lines = [json.dumps({"prompt": c["prompt"], "seed": c["seed"]}, ensure_ascii=False) for c in cases]
         prompts.write_text("\n".join(lines) + "\n")
         subprocess.run([options.binary, "generate", "--model", options.model, "--prompts", str(prompts),
-                        "-o", f"{folder}/{{index}}.mp4", "--progress", "none", *options.t2v_flags.split()], check=True)
+                        "-q", "-o", f"{folder}/{{index}}.mp4", *options.t2v_flags.split()], check=True,
+                       stdout=subprocess.DEVNULL)
         paths = sorted(Path(folder).glob("*.mp4"), key=lambda p: int(p.stem))
         if len(paths) != len(cases):
             raise SystemExit(f"eval: t2v wrote {len(paths)} videos for {len(cases)} prompts")

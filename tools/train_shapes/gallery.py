@@ -29,7 +29,7 @@ SCALE, GAP = 2, 4
 
 def generate(options: argparse.Namespace, prompt: str, seed: int, output: Path) -> None:
     subprocess.run([options.binary, "generate", "--model", options.model, "--prompt", prompt, "--seed", str(seed),
-                    "--progress", "none", "-o", str(output)], check=True)
+                    "-q", "-o", str(output)], check=True, stdout=subprocess.DEVNULL)
 
 
 def strip(folder: Path) -> Image.Image:

@@ -21,14 +21,17 @@ std::string prefix_of(int64_t index) { return core::str("blocks.", index, "."); 
 
 int64_t bucket_of(int64_t relative, const TextEncoderSpec& spec) {
   const int64_t half = spec.num_buckets / 2;  // one half for keys behind, one for keys ahead
-  const int64_t exact = half / 2;             // small distances have a bucket each, larger ones share
+  const int64_t exact = half / 2;  // small distances have a bucket each, larger ones share
   const int64_t side = relative > 0 ? half : 0;
   const int64_t distance = std::abs(relative);
   if (distance < exact) return side + distance;
-  const double ratio = std::log(static_cast<double>(distance) / static_cast<double>(exact)) /
-                       std::log(static_cast<double>(spec.max_distance) / static_cast<double>(exact));
-  // The reference computes this in fp32; whole values are hit exactly there, so round-off is removed.
-  const auto large = exact + static_cast<int64_t>(static_cast<float>(ratio) * static_cast<float>(half - exact));
+  const double ratio =
+      std::log(static_cast<double>(distance) / static_cast<double>(exact)) /
+      std::log(static_cast<double>(spec.max_distance) / static_cast<double>(exact));
+  // The reference computes this in fp32; whole values are hit exactly there, so round-off is
+  // removed.
+  const auto large =
+      exact + static_cast<int64_t>(static_cast<float>(ratio) * static_cast<float>(half - exact));
   return side + std::min(large, half - 1);
 }
 
@@ -36,15 +39,16 @@ at::Tensor split_heads(const at::Tensor& x, const TextEncoderSpec& spec) {
   return x.view({x.size(0), spec.num_heads, spec.head_size}).transpose(0, 1);
 }
 
-at::Tensor self_attention(const BlockWeights& w, const TextEncoderSpec& spec, const at::Tensor& normed,
-                          const at::Tensor& buckets) {
+at::Tensor self_attention(const BlockWeights& w, const TextEncoderSpec& spec,
+                          const at::Tensor& normed, const at::Tensor& buckets) {
   const at::Tensor q = split_heads(at::linear(normed, w.q), spec);
   const at::Tensor k = split_heads(at::linear(normed, w.k), spec);
   const at::Tensor v = split_heads(at::linear(normed, w.v), spec);
   const at::Tensor bias = at::embedding(w.pos_embedding, buckets).permute({2, 0, 1});  // [N, n, n]
   // T5 does not scale by 1/sqrt(D). Scores and softmax in fp32.
   const at::Tensor scores = at::matmul(q.to(at::kFloat), k.to(at::kFloat).transpose(1, 2)) + bias;
-  const at::Tensor mixed = at::matmul(at::softmax(scores, -1), v.to(at::kFloat)).to(normed.scalar_type());
+  const at::Tensor mixed =
+      at::matmul(at::softmax(scores, -1), v.to(at::kFloat)).to(normed.scalar_type());
   return at::linear(mixed.transpose(0, 1).reshape({normed.size(0), -1}), w.o);
 }
 
@@ -56,7 +60,8 @@ void expect_block(const TextEncoderSpec& spec, int64_t index, weights::Expectati
   auto& t = expected.tensors;
   t.push_back({p + "norm1.weight", {spec.size}});
   t.push_back({p + "norm2.weight", {spec.size}});
-  for (const char* name : {"attn.q.weight", "attn.k.weight", "attn.v.weight"}) t.push_back({p + name, {inner, spec.size}});
+  for (const char* name : {"attn.q.weight", "attn.k.weight", "attn.v.weight"})
+    t.push_back({p + name, {inner, spec.size}});
   t.push_back({p + "attn.o.weight", {spec.size, inner}});
   t.push_back({p + "pos_embedding.embedding.weight", {spec.num_buckets, spec.num_heads}});
   t.push_back({p + "ffn.gate.0.weight", {spec.ffn_size, spec.size}});
@@ -67,7 +72,9 @@ void expect_block(const TextEncoderSpec& spec, int64_t index, weights::Expectati
 BlockWeights load_block(const weights::WeightMap& map, int64_t index, at::ScalarType dtype,
                         at::Device device) {
   const std::string p = prefix_of(index);
-  const auto take = [&](const char* name, at::ScalarType type) { return map.take(p + name, type).to(device); };
+  const auto take = [&](const char* name, at::ScalarType type) {
+    return map.take(p + name, type).to(device);
+  };
   return {.norm1 = take("norm1.weight", at::kFloat),
           .norm2 = take("norm2.weight", at::kFloat),
           .q = take("attn.q.weight", dtype),
@@ -91,11 +98,14 @@ at::Tensor relative_buckets(int64_t n, const TextEncoderSpec& spec) {
 at::Tensor run_block(const BlockWeights& w, const TextEncoderSpec& spec, const at::Tensor& x,
                      const at::Tensor& buckets) {
   const auto dtype = w.q.scalar_type();
-  // The residual stream stays fp32: fp16 and even bf16 sums of large activations lose the small ones.
+  // The residual stream stays fp32: fp16 and even bf16 sums of large activations lose the small
+  // ones.
   const at::Tensor attended =
-      x + self_attention(w, spec, ops::rms_norm(x, w.norm1, spec.eps).to(dtype), buckets).to(at::kFloat);
+      x + self_attention(w, spec, ops::rms_norm(x, w.norm1, spec.eps).to(dtype), buckets)
+              .to(at::kFloat);
   const at::Tensor normed = ops::rms_norm(attended, w.norm2, spec.eps).to(dtype);
-  const at::Tensor hidden = at::gelu(at::linear(normed, w.gate), "tanh").mul_(at::linear(normed, w.fc1));
+  const at::Tensor hidden =
+      at::gelu(at::linear(normed, w.gate), "tanh").mul_(at::linear(normed, w.fc1));
   return attended + at::linear(hidden, w.fc2).to(at::kFloat);
 }
 

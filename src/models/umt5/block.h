@@ -12,10 +12,10 @@ namespace t2v::models::umt5 {
 
 // Weights of one block. Matrices in the compute type, norms and the bias table in fp32.
 struct BlockWeights {
-  at::Tensor norm1, norm2;           // fp32 [C]
-  at::Tensor q, k, v, o;             // [N*D, C], o [C, N*D]
-  at::Tensor pos_embedding;          // fp32 [num_buckets, N]
-  at::Tensor gate, fc1, fc2;         // [E, C], [E, C], [C, E]
+  at::Tensor norm1, norm2;    // fp32 [C]
+  at::Tensor q, k, v, o;      // [N*D, C], o [C, N*D]
+  at::Tensor pos_embedding;   // fp32 [num_buckets, N]
+  at::Tensor gate, fc1, fc2;  // [E, C], [E, C], [C, E]
 };
 
 // Canonical names and shapes of block `index`.

@@ -16,19 +16,22 @@ weights::Expectations Encoder::expectations(const TextEncoderSpec& spec) {
   return expected;
 }
 
-Encoder::Encoder(const TextEncoderSpec& spec, weights::WeightMap map, at::ScalarType dtype, at::Device device)
+Encoder::Encoder(const TextEncoderSpec& spec, weights::WeightMap map, at::ScalarType dtype,
+                 at::Device device)
     : spec_(spec), map_(std::move(map)), dtype_(dtype), device_(device) {
   map_.check(expectations(spec));
 }
 
-std::vector<at::Tensor> Encoder::encode(const std::vector<std::vector<int64_t>>& ids,
-                                        const std::function<void(int64_t, int64_t)>& after_block) const {
+std::vector<at::Tensor> Encoder::encode(
+    const std::vector<std::vector<int64_t>>& ids,
+    const std::function<void(int64_t, int64_t)>& after_block) const {
   std::vector<at::Tensor> states;
   std::vector<at::Tensor> buckets;
   for (const auto& prompt : ids) {
     for (const int64_t id : prompt)
-      T2V_REQUIRE(id >= 0 && id < spec_.vocab_size, ErrorKind::kModel, map_.label(), ": the tokenizer gave id ", id,
-                  " but the vocabulary has ", spec_.vocab_size, " entries; do tokenizer and text_encoder belong together?");
+      T2V_REQUIRE(id >= 0 && id < spec_.vocab_size, ErrorKind::kModel, map_.label(),
+                  ": the tokenizer gave id ", id, " but the vocabulary has ", spec_.vocab_size,
+                  " entries; do tokenizer and text_encoder belong together?");
     states.push_back(map_.take_rows("token_embedding.weight", prompt, at::kFloat).to(device_));
     buckets.push_back(relative_buckets(static_cast<int64_t>(prompt.size()), spec_).to(device_));
   }
@@ -38,7 +41,8 @@ std::vector<at::Tensor> Encoder::encode(const std::vector<std::vector<int64_t>>&
   for (int64_t i = 0; i < spec_.num_blocks; ++i) {
     const BlockWeights block = next.get();
     if (i + 1 < spec_.num_blocks) next = std::async(std::launch::async, read, i + 1);
-    for (size_t p = 0; p < states.size(); ++p) states[p] = run_block(block, spec_, states[p], buckets[p]);
+    for (size_t p = 0; p < states.size(); ++p)
+      states[p] = run_block(block, spec_, states[p], buckets[p]);
     after_block(i + 1, spec_.num_blocks);
   }
   const at::Tensor norm = map_.take("norm.weight", at::kFloat).to(device_);

@@ -15,7 +15,8 @@ namespace t2v::models::umt5 {
 class Encoder {
  public:
   // Checks all names and shapes; reads nothing. Throws Error{kModel}.
-  Encoder(const TextEncoderSpec& spec, weights::WeightMap map, at::ScalarType dtype, at::Device device);
+  Encoder(const TextEncoderSpec& spec, weights::WeightMap map, at::ScalarType dtype,
+          at::Device device);
 
   static weights::Expectations expectations(const TextEncoderSpec& spec);
 
@@ -23,8 +24,9 @@ class Encoder {
   // without padding (padding is masked in the definition and changes nothing). Returns fp32 [n, C]
   // for each. after_block(done, total) is called between blocks and may throw to stop.
   // Throws Error{kModel} for ids outside the vocabulary.
-  [[nodiscard]] std::vector<at::Tensor> encode(const std::vector<std::vector<int64_t>>& ids,
-                                               const std::function<void(int64_t, int64_t)>& after_block) const;
+  [[nodiscard]] std::vector<at::Tensor> encode(
+      const std::vector<std::vector<int64_t>>& ids,
+      const std::function<void(int64_t, int64_t)>& after_block) const;
 
   [[nodiscard]] const weights::WeightMap& weights() const noexcept { return map_; }
 

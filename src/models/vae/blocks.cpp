@@ -25,8 +25,10 @@ ops::Linear load_pointwise(const Placement& from, const std::string& name) {
 // Taps of a kernel of three along `dim`, as seen from the small picture: even outputs see the pixel
 // before and their own, odd ones their own and the next.
 at::Tensor fold_taps(const at::Tensor& weight, int64_t dim, int64_t parity) {
-  const at::Tensor first = weight.select(dim, 0), middle = weight.select(dim, 1), last = weight.select(dim, 2);
-  return parity == 0 ? at::stack({first, middle + last}, dim) : at::stack({first + middle, last}, dim);
+  const at::Tensor first = weight.select(dim, 0), middle = weight.select(dim, 1),
+                   last = weight.select(dim, 2);
+  return parity == 0 ? at::stack({first, middle + last}, dim)
+                     : at::stack({first + middle, last}, dim);
 }
 
 }  // namespace
@@ -38,8 +40,8 @@ ResidualBlock::ResidualBlock(const Placement& from, const std::string& name, siz
       conv2_(from, name + ".conv2", next_index + 1) {
   next_index += 2;
   if (norm1_.size(0) != norm2_.size(0))
-    conv_shortcut_.emplace(from.fp32(name + ".conv_shortcut.weight"), from.fp32(name + ".conv_shortcut.bias"),
-                           from.dtype, from.device);
+    conv_shortcut_.emplace(from.fp32(name + ".conv_shortcut.weight"),
+                           from.fp32(name + ".conv_shortcut.bias"), from.dtype, from.device);
 }
 
 at::Tensor ResidualBlock::forward(StreamMemory& memory, const at::Tensor& x) const {
@@ -69,19 +71,22 @@ void AttentionBlock::forward(at::Tensor& x) const {
   const int64_t pixels = size.height * size.width;
   at::Tensor normed = at::empty_like(x);
   ops::vae_norm(x, norm_, NormActivation::kNone, normed);
-  const auto qkv = to_qkv_(normed.view({-1, size.channels})).view({size.frames, 1, pixels, 3 * size.channels})
+  const auto qkv = to_qkv_(normed.view({-1, size.channels}))
+                       .view({size.frames, 1, pixels, 3 * size.channels})
                        .chunk(3, -1);
-  const at::Tensor mixed = at::scaled_dot_product_attention(qkv[0].contiguous(), qkv[1].contiguous(),
-                                                            qkv[2].contiguous());
+  const at::Tensor mixed = at::scaled_dot_product_attention(
+      qkv[0].contiguous(), qkv[1].contiguous(), qkv[2].contiguous());
   x.add_(proj_(mixed.reshape({-1, size.channels})).view(x.sizes()));
 }
 
-Upsampler::Upsampler(const Placement& from, const std::string& name, bool time, size_t& next_index) {
+Upsampler::Upsampler(const Placement& from, const std::string& name, bool time,
+                     size_t& next_index) {
   const at::Tensor weight = from.fp32(name + ".resample.1.weight").unsqueeze(2);  // [O, C, 1, 3, 3]
   const at::Tensor bias = from.fp32(name + ".resample.1.bias");
   for (int64_t row = 0; row < 2; ++row)
     for (int64_t column = 0; column < 2; ++column)
-      phases_.emplace_back(fold_taps(fold_taps(weight, 3, row), 4, column), bias, from.dtype, from.device);
+      phases_.emplace_back(fold_taps(fold_taps(weight, 3, row), 4, column), bias, from.dtype,
+                           from.device);
   if (!time) return;
   index_ = next_index++;
   const auto weights = from.fp32(name + ".time_conv.weight").chunk(2, 0);
@@ -90,7 +95,8 @@ Upsampler::Upsampler(const Placement& from, const std::string& name, bool time, 
     time_conv_.emplace_back(weights[parity], biases[parity], from.dtype, from.device);
 }
 
-void Upsampler::double_frames(StreamMemory& memory, const at::Tensor& x, const at::Tensor& out) const {
+void Upsampler::double_frames(StreamMemory& memory, const at::Tensor& x,
+                              const at::Tensor& out) const {
   VideoSize size = size_of(x);
   size.frames += 2;
   const at::Tensor buffer = memory.video(Purpose::kTimeInput, size);
@@ -118,19 +124,22 @@ at::Tensor Upsampler::forward(StreamMemory& memory, const at::Tensor& x) const {
                                                          .channels = phases_[0].out_channels()});
   for (int64_t row = 0; row < 2; ++row) {
     for (int64_t column = 0; column < 2; ++column) {
-      const at::Tensor in = bordered.narrow(1, row, size.height + 1).narrow(2, column, size.width + 1);
-      const at::Tensor pixels = out.slice(1, row, std::nullopt, 2).slice(2, column, std::nullopt, 2);
+      const at::Tensor in =
+          bordered.narrow(1, row, size.height + 1).narrow(2, column, size.width + 1);
+      const at::Tensor pixels =
+          out.slice(1, row, std::nullopt, 2).slice(2, column, std::nullopt, 2);
       phases_[static_cast<size_t>(row * 2 + column)].run(in, pixels, {});
     }
   }
   return out;
 }
 
-UpBlock::UpBlock(const Placement& from, const std::string& name, const UpBlockSpec& spec, int64_t num_resnets,
-                 size_t& next_index) {
+UpBlock::UpBlock(const Placement& from, const std::string& name, const UpBlockSpec& spec,
+                 int64_t num_resnets, size_t& next_index) {
   for (int64_t i = 0; i < num_resnets; ++i)
     resnets_.emplace_back(from, core::str(name, ".resnets.", i), next_index);
-  if (spec.upsample_space) upsampler_.emplace(from, name + ".upsamplers.0", spec.upsample_time, next_index);
+  if (spec.upsample_space)
+    upsampler_.emplace(from, name + ".upsamplers.0", spec.upsample_time, next_index);
 }
 
 at::Tensor UpBlock::forward(StreamMemory& memory, at::Tensor x) const {

@@ -59,8 +59,8 @@ class Upsampler {
 
 class UpBlock {
  public:
-  UpBlock(const Placement& from, const std::string& name, const UpBlockSpec& spec, int64_t num_resnets,
-          size_t& next_index);
+  UpBlock(const Placement& from, const std::string& name, const UpBlockSpec& spec,
+          int64_t num_resnets, size_t& next_index);
   at::Tensor forward(StreamMemory& memory, at::Tensor x) const;
 
  private:

@@ -14,7 +14,10 @@ constexpr int kBordered = -1;
 }  // namespace
 
 VideoSize size_of(const at::Tensor& video) {
-  return {.frames = video.size(0), .height = video.size(1), .width = video.size(2), .channels = video.size(3)};
+  return {.frames = video.size(0),
+          .height = video.size(1),
+          .width = video.size(2),
+          .channels = video.size(3)};
 }
 
 at::Tensor StreamMemory::grown(const Key& key, const VideoSize& size) {
@@ -59,7 +62,8 @@ at::Tensor inside(const at::Tensor& bordered) {
 }
 
 CausalConv::CausalConv(const Placement& from, const std::string& name, size_t index)
-    : conv_(from.fp32(name + ".weight"), from.fp32(name + ".bias"), from.dtype, from.device), index_(index) {}
+    : conv_(from.fp32(name + ".weight"), from.fp32(name + ".bias"), from.dtype, from.device),
+      index_(index) {}
 
 at::Tensor CausalConv::input(StreamMemory& memory, const VideoSize& size) const {
   VideoSize all = size;

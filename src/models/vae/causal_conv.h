@@ -20,7 +20,9 @@ struct Placement {
   at::ScalarType dtype;
   at::Device device;
 
-  [[nodiscard]] at::Tensor fp32(const std::string& name) const { return map.take(name, at::kFloat); }
+  [[nodiscard]] at::Tensor fp32(const std::string& name) const {
+    return map.take(name, at::kFloat);
+  }
 };
 
 // Frames, height, width, channels.
@@ -73,7 +75,8 @@ class CausalConv {
   // The buffer to write the input to ([T, H, W, C], a view), followed by finish().
   at::Tensor input(StreamMemory& memory, const VideoSize& size) const;
   // Convolves what was written; remembers its last two frames. out, residual as for ops::Conv3d.
-  void finish(StreamMemory& memory, const VideoSize& size, const at::Tensor& out, const at::Tensor& residual) const;
+  void finish(StreamMemory& memory, const VideoSize& size, const at::Tensor& out,
+              const at::Tensor& residual) const;
 
   [[nodiscard]] int64_t out_channels() const noexcept { return conv_.out_channels(); }
 

@@ -44,7 +44,8 @@ DecoderNetwork::DecoderNetwork(const VaeSpec& its_spec, const Placement& from)
       conv_out(from, "decoder.conv_out", num_caches++) {
   const auto blocks = spec.up_blocks();
   for (size_t i = 0; i < blocks.size(); ++i)
-    up_blocks.emplace_back(from, core::str("decoder.up_blocks.", i), blocks[i], spec.num_res_blocks + 1, num_caches);
+    up_blocks.emplace_back(from, core::str("decoder.up_blocks.", i), blocks[i],
+                           spec.num_res_blocks + 1, num_caches);
 }
 
 at::Tensor DecoderNetwork::decode(StreamMemory& memory, const at::Tensor& latents) const {
@@ -93,17 +94,20 @@ at::Tensor Stream::next(const at::Tensor& latents) {
   T2V_ASSERT(latents.size(2) == state_->height && latents.size(3) == state_->width);
   const at::Tensor z = latents.to(network.device, at::kFloat).permute({1, 2, 3, 0});
   std::vector<at::Tensor> chunks;
-  for (int64_t i = 0; i < z.size(0); ++i) chunks.push_back(network.decode(state_->memory, z.select(0, i)));
+  for (int64_t i = 0; i < z.size(0); ++i)
+    chunks.push_back(network.decode(state_->memory, z.select(0, i)));
   const at::Tensor frames = chunks.size() == 1 ? chunks[0] : at::cat(chunks, 0);
   return frames.permute({3, 0, 1, 2});
 }
 
 int64_t Stream::memory_bytes() const { return state_->memory.bytes(); }
 
-Decoder::Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype, at::Device device) {
+Decoder::Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
+                 at::Device device) {
   T2V_ASSERT(dtype == at::kFloat || dtype == at::kBFloat16);
   map.check(decoder_tensors(spec));
-  network_ = std::make_shared<DecoderNetwork>(spec, Placement{.map = map, .dtype = dtype, .device = device});
+  network_ = std::make_shared<DecoderNetwork>(
+      spec, Placement{.map = map, .dtype = dtype, .device = device});
 }
 
 Decoder::~Decoder() = default;
@@ -113,7 +117,9 @@ Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 Stream Decoder::start(int64_t height, int64_t width) const {
   T2V_ASSERT(height > 0 && width > 0);
   auto state = std::unique_ptr<Stream::State>(
-      new Stream::State{.network = network_, .height = height, .width = width,
+      new Stream::State{.network = network_,
+                        .height = height,
+                        .width = width,
                         .memory = StreamMemory(network_->dtype, network_->device)});
   return Stream(std::move(state));
 }

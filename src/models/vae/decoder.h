@@ -44,7 +44,8 @@ class Decoder {
  public:
   // Checks all names and shapes, then reads the decoder's weights. dtype: kFloat or kBFloat16 (fp32
   // sums, norms in fp32). Throws Error{kModel}; one error lists all missing and misshapen tensors.
-  Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype, at::Device device);
+  Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
+          at::Device device);
   ~Decoder();
   Decoder(Decoder&&) noexcept;
   Decoder& operator=(Decoder&&) noexcept;

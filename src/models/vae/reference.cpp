@@ -20,7 +20,9 @@ namespace {
 struct Network {
   const weights::WeightMap& map;
 
-  [[nodiscard]] at::Tensor tensor(const std::string& name) const { return map.take(name, at::kFloat); }
+  [[nodiscard]] at::Tensor tensor(const std::string& name) const {
+    return map.take(name, at::kFloat);
+  }
 
   // Zeros around each frame, and two frames of zeros before the first.
   [[nodiscard]] at::Tensor causal_conv(const at::Tensor& x, const std::string& name) const {
@@ -30,8 +32,10 @@ struct Network {
   }
 
   [[nodiscard]] at::Tensor norm(const at::Tensor& x, const std::string& name) const {
-    const at::Tensor length = at::linalg_vector_norm(x, 2, at::IntArrayRef({1}), true).clamp_min(1e-12);
-    return x / length * std::sqrt(static_cast<double>(x.size(1))) * tensor(name + ".gamma").view({1, -1, 1, 1, 1});
+    const at::Tensor length =
+        at::linalg_vector_norm(x, 2, at::IntArrayRef({1}), true).clamp_min(1e-12);
+    return x / length * std::sqrt(static_cast<double>(x.size(1))) *
+           tensor(name + ".gamma").view({1, -1, 1, 1, 1});
   }
 
   [[nodiscard]] at::Tensor resnet(const at::Tensor& x, const std::string& name) const {
@@ -44,7 +48,8 @@ struct Network {
     const auto pointwise = [&](const at::Tensor& rows, const std::string& layer) {
       return at::matmul(rows, tensor(layer + ".weight").flatten(1).t()) + tensor(layer + ".bias");
     };
-    const at::Tensor rows = norm(x, name + ".norm").squeeze(0).permute({1, 2, 3, 0}).flatten(1, 2);  // [T, HW, C]
+    const at::Tensor rows =
+        norm(x, name + ".norm").squeeze(0).permute({1, 2, 3, 0}).flatten(1, 2);  // [T, HW, C]
     const auto qkv = pointwise(rows, name + ".to_qkv").chunk(3, -1);
     const double scale = 1 / std::sqrt(static_cast<double>(x.size(1)));
     const at::Tensor scores = at::softmax(at::matmul(qkv[0], qkv[1].transpose(1, 2)) * scale, -1);
@@ -57,12 +62,14 @@ struct Network {
     const int64_t later = x.size(2) - 1;
     if (later == 0) return x;
     const at::Tensor y = causal_conv(x.narrow(2, 1, later), name);  // [1, 2C, later, H, W]
-    const at::Tensor pairs = y.view({1, 2, x.size(1), later, x.size(3), x.size(4)}).permute({0, 2, 3, 1, 4, 5});
+    const at::Tensor pairs =
+        y.view({1, 2, x.size(1), later, x.size(3), x.size(4)}).permute({0, 2, 3, 1, 4, 5});
     return at::cat({x.narrow(2, 0, 1), pairs.flatten(2, 3)}, 2);
   }
 
   [[nodiscard]] at::Tensor double_space(const at::Tensor& x, const std::string& name) const {
-    const at::Tensor large = x.repeat_interleave(2, 3).repeat_interleave(2, 4).squeeze(0).transpose(0, 1);
+    const at::Tensor large =
+        x.repeat_interleave(2, 3).repeat_interleave(2, 4).squeeze(0).transpose(0, 1);
     const at::Tensor y = at::conv2d(large, tensor(name + ".weight"), tensor(name + ".bias"), 1, 1);
     return y.transpose(0, 1).unsqueeze(0);
   }
@@ -81,7 +88,8 @@ at::Tensor decode(const VaeSpec& spec, const weights::WeightMap& map, const at::
   const auto blocks = spec.up_blocks();
   for (size_t i = 0; i < blocks.size(); ++i) {
     const std::string name = core::str("decoder.up_blocks.", i);
-    for (int64_t j = 0; j <= spec.num_res_blocks; ++j) x = network.resnet(x, core::str(name, ".resnets.", j));
+    for (int64_t j = 0; j <= spec.num_res_blocks; ++j)
+      x = network.resnet(x, core::str(name, ".resnets.", j));
     if (blocks[i].upsample_time) x = network.double_frames(x, name + ".upsamplers.0.time_conv");
     if (blocks[i].upsample_space) x = network.double_space(x, name + ".upsamplers.0.resample.1");
   }

@@ -1,5 +1,5 @@
-// The decoder as its definition reads: whole video at once, plain ATen in fp32, nothing kept or fused.
-// The specification and the oracle of the streamed one.
+// The decoder as its definition reads: whole video at once, plain ATen in fp32, nothing kept or
+// fused. The specification and the oracle of the streamed one.
 #pragma once
 
 #include <ATen/core/Tensor.h>

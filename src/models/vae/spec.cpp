@@ -49,16 +49,20 @@ void read_structure(const JsonFile& config, VaeSpec& spec) {
 
 void check_factor(const JsonFile& config, const char* key, int64_t expected) {
   const auto value = config.find_int(key, 1, 1 << 20);
-  if (value && *value != expected) config.refuse(key, core::str(expected, ", as dim_mult and temperal_downsample say"));
+  if (value && *value != expected)
+    config.refuse(key, core::str(expected, ", as dim_mult and temperal_downsample say"));
 }
 
 void read_statistics(const JsonFile& config, VaeSpec& spec) {
   const auto z_dim = static_cast<size_t>(spec.z_dim);
   spec.latents_mean = config.get_double_list("latents_mean", -kMaxStatistic, kMaxStatistic);
-  if (spec.latents_mean.size() != z_dim) config.refuse("latents_mean", core::str("a list of z_dim = ", z_dim));
+  if (spec.latents_mean.size() != z_dim)
+    config.refuse("latents_mean", core::str("a list of z_dim = ", z_dim));
   spec.latents_std = config.get_double_list("latents_std", -kMaxStatistic, kMaxStatistic);
-  if (spec.latents_std.size() != z_dim) config.refuse("latents_std", core::str("a list of z_dim = ", z_dim));
-  if (std::any_of(spec.latents_std.begin(), spec.latents_std.end(), [](double v) { return !(v > 0); }))
+  if (spec.latents_std.size() != z_dim)
+    config.refuse("latents_std", core::str("a list of z_dim = ", z_dim));
+  if (std::any_of(spec.latents_std.begin(), spec.latents_std.end(),
+                  [](double v) { return !(v > 0); }))
     config.refuse("latents_std", "numbers above 0");
 }
 
@@ -76,14 +80,16 @@ void expect_residual(Expectations& expected, const std::string& name, int64_t in
   if (in != out) expect_conv(expected, name + ".conv_shortcut", {out, in, 1, 1, 1});
 }
 
-void expect_up_block(Expectations& expected, const std::string& name, const UpBlockSpec& block, int64_t num_resnets) {
+void expect_up_block(Expectations& expected, const std::string& name, const UpBlockSpec& block,
+                     int64_t num_resnets) {
   for (int64_t i = 0; i < num_resnets; ++i)
-    expect_residual(expected, core::str(name, ".resnets.", i), i == 0 ? block.in_channels : block.channels,
-                    block.channels);
+    expect_residual(expected, core::str(name, ".resnets.", i),
+                    i == 0 ? block.in_channels : block.channels, block.channels);
   if (!block.upsample_space) return;
   const int64_t c = block.channels;
   expect_conv(expected, name + ".upsamplers.0.resample.1", {c / 2, c, 3, 3});
-  if (block.upsample_time) expect_conv(expected, name + ".upsamplers.0.time_conv", {2 * c, c, 3, 1, 1});
+  if (block.upsample_time)
+    expect_conv(expected, name + ".upsamplers.0.time_conv", {2 * c, c, 3, 1, 1});
 }
 
 }  // namespace
@@ -92,7 +98,8 @@ std::vector<UpBlockSpec> VaeSpec::up_blocks() const {
   std::vector<UpBlockSpec> blocks;
   int64_t in_channels = mid_channels();
   for (size_t i = 0; i < dim_mult.size(); ++i) {
-    UpBlockSpec block{.in_channels = in_channels, .channels = decoder_base_dim * dim_mult[dim_mult.size() - 1 - i]};
+    UpBlockSpec block{.in_channels = in_channels,
+                      .channels = decoder_base_dim * dim_mult[dim_mult.size() - 1 - i]};
     block.upsample_space = i + 1 < dim_mult.size();
     block.upsample_time = block.upsample_space && upsample_time[i];
     in_channels = block.out_channels();
@@ -117,7 +124,9 @@ VaeSpec parse_vae_spec(const JsonFile& config) {
   return spec;
 }
 
-VaeSpec read_vae_spec(const std::string& config_path) { return parse_vae_spec(JsonFile::read(config_path)); }
+VaeSpec read_vae_spec(const std::string& config_path) {
+  return parse_vae_spec(JsonFile::read(config_path));
+}
 
 weights::Expectations decoder_tensors(const VaeSpec& spec) {
   Expectations expected;
@@ -132,7 +141,8 @@ weights::Expectations decoder_tensors(const VaeSpec& spec) {
   expect_residual(expected, "decoder.mid_block.resnets.1", mid, mid);
   const auto blocks = spec.up_blocks();
   for (size_t i = 0; i < blocks.size(); ++i)
-    expect_up_block(expected, core::str("decoder.up_blocks.", i), blocks[i], spec.num_res_blocks + 1);
+    expect_up_block(expected, core::str("decoder.up_blocks.", i), blocks[i],
+                    spec.num_res_blocks + 1);
   const int64_t last = blocks.back().out_channels();
   expected.tensors.push_back({"decoder.norm_out.gamma", {last, 1, 1, 1}});
   expect_conv(expected, "decoder.conv_out", {spec.out_channels, last, 3, 3, 3});

@@ -14,21 +14,21 @@ namespace t2v::models::vae {
 // One of the decoder's up blocks, in the order of the decoder.
 struct UpBlockSpec {
   int64_t in_channels = 0;
-  int64_t channels = 0;           // after its residual blocks
-  bool upsample_space = false;    // then the block leaves with channels / 2
-  bool upsample_time = false;     // only with upsample_space
+  int64_t channels = 0;         // after its residual blocks
+  bool upsample_space = false;  // then the block leaves with channels / 2
+  bool upsample_time = false;   // only with upsample_space
   [[nodiscard]] int64_t out_channels() const { return upsample_space ? channels / 2 : channels; }
 };
 
 struct VaeSpec {
-  int64_t z_dim = 0;                  // channels of the latents
-  int64_t out_channels = 0;           // 3: RGB
+  int64_t z_dim = 0;         // channels of the latents
+  int64_t out_channels = 0;  // 3: RGB
   int64_t decoder_base_dim = 0;
-  int64_t num_res_blocks = 0;         // residual blocks per up block, less one
-  std::vector<int64_t> dim_mult;      // from the pixel side to the latent side
-  std::vector<bool> upsample_time;    // decoder order, one per up block but the last
-  std::vector<double> latents_mean;   // z_dim
-  std::vector<double> latents_std;    // z_dim, > 0
+  int64_t num_res_blocks = 0;        // residual blocks per up block, less one
+  std::vector<int64_t> dim_mult;     // from the pixel side to the latent side
+  std::vector<bool> upsample_time;   // decoder order, one per up block but the last
+  std::vector<double> latents_mean;  // z_dim
+  std::vector<double> latents_std;   // z_dim, > 0
 
   [[nodiscard]] int64_t mid_channels() const { return decoder_base_dim * dim_mult.back(); }
   [[nodiscard]] std::vector<UpBlockSpec> up_blocks() const;

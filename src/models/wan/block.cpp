@@ -18,7 +18,9 @@ at::Tensor split_heads(const at::Tensor& x, int64_t num_heads) {
   return x.view({x.size(0), num_heads, -1}).transpose(0, 1).contiguous();
 }
 
-at::Tensor join(const std::vector<at::Tensor>& parts) { return parts.size() == 1 ? parts[0] : at::cat(parts); }
+at::Tensor join(const std::vector<at::Tensor>& parts) {
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
 
 }  // namespace
 
@@ -27,7 +29,8 @@ void Block::expect(const TransformerSpec& spec, int64_t index, weights::Expectat
   const int64_t c = spec.size();
   expected.tensors.push_back({p + "modulation", {1, 6, c}});
   for (const char* attention : {"self_attn.", "cross_attn."}) {
-    for (const char* part : {"q", "k", "v", "o"}) expect_linear(p + attention + part, c, c, expected);
+    for (const char* part : {"q", "k", "v", "o"})
+      expect_linear(p + attention + part, c, c, expected);
     expected.tensors.push_back({p + attention + "norm_q.weight", {c}});
     expected.tensors.push_back({p + attention + "norm_k.weight", {c}});
   }
@@ -39,13 +42,14 @@ void Block::expect(const TransformerSpec& spec, int64_t index, weights::Expectat
   expect_linear(p + "ffn.2", c, spec.ffn_size, expected);
 }
 
-Block::Block(const TransformerSpec& spec, const weights::WeightMap& map, int64_t index, at::ScalarType dtype,
-             at::Device device)
+Block::Block(const TransformerSpec& spec, const weights::WeightMap& map, int64_t index,
+             at::ScalarType dtype, at::Device device)
     : spec_(spec), dtype_(dtype) {
   const Placement from{map, dtype, device};
   const std::string p = prefix_of(index);
   modulation_ = from.fp32(p + "modulation").squeeze(0);
-  self_attn_qkv_ = load_packed_linear(from, {p + "self_attn.q", p + "self_attn.k", p + "self_attn.v"});
+  self_attn_qkv_ =
+      load_packed_linear(from, {p + "self_attn.q", p + "self_attn.k", p + "self_attn.v"});
   self_attn_o_ = load_linear(from, p + "self_attn.o");
   self_attn_norm_q_ = from.fp32(p + "self_attn.norm_q.weight");
   self_attn_norm_k_ = from.fp32(p + "self_attn.norm_k.weight");
@@ -83,8 +87,9 @@ at::Tensor Block::self_attention(const at::Tensor& normed, const BlockContext& c
   const int64_t tokens = context.rope->num_tokens();
   std::vector<at::Tensor> mixed;
   for (size_t b = 0; b < context.prompts.size(); ++b) {
-    const auto heads = ops::qk_norm_rope(qkv.narrow(0, static_cast<int64_t>(b) * tokens, tokens), self_attn_norm_q_,
-                                         self_attn_norm_k_, *context.rope, spec_.num_heads, spec_.eps);
+    const auto heads = ops::qk_norm_rope(qkv.narrow(0, static_cast<int64_t>(b) * tokens, tokens),
+                                         self_attn_norm_q_, self_attn_norm_k_, *context.rope,
+                                         spec_.num_heads, spec_.eps);
     mixed.push_back(ops::attention(heads.q, heads.k, heads.v));
   }
   return self_attn_o_(join(mixed));
@@ -98,7 +103,8 @@ at::Tensor Block::cross_attention(const at::Tensor& normed, const BlockContext& 
     const at::Tensor heads = q.narrow(0, static_cast<int64_t>(b) * tokens, tokens)
                                  .view({tokens, spec_.num_heads, spec_.head_size})
                                  .transpose(0, 1);
-    mixed.push_back(ops::attention(heads, context.prompts[b]->k, context.prompts[b]->v, context.key_bias[b]));
+    mixed.push_back(
+        ops::attention(heads, context.prompts[b]->k, context.prompts[b]->v, context.key_bias[b]));
   }
   return cross_attn_o_(join(mixed));
 }
@@ -106,12 +112,16 @@ at::Tensor Block::cross_attention(const at::Tensor& normed, const BlockContext& 
 void Block::run(at::Tensor& x, const BlockContext& context) const {
   const Modulation m = modulate(context.time);
   ops::gate_residual_(
-      x, self_attention(ops::layer_norm_modulate(x, m.scale_attn, m.shift_attn, spec_.eps, dtype_), context),
+      x,
+      self_attention(ops::layer_norm_modulate(x, m.scale_attn, m.shift_attn, spec_.eps, dtype_),
+                     context),
       m.gate_attn);
-  const at::Tensor normed =
-      norm3_weight_.defined() ? ops::layer_norm(x, norm3_weight_, norm3_bias_, spec_.eps, dtype_) : x.to(dtype_);
+  const at::Tensor normed = norm3_weight_.defined()
+                                ? ops::layer_norm(x, norm3_weight_, norm3_bias_, spec_.eps, dtype_)
+                                : x.to(dtype_);
   ops::gate_residual_(x, cross_attention(normed, context), {});
-  const at::Tensor ffn_in = ops::layer_norm_modulate(x, m.scale_ffn, m.shift_ffn, spec_.eps, dtype_);
+  const at::Tensor ffn_in =
+      ops::layer_norm_modulate(x, m.scale_ffn, m.shift_ffn, spec_.eps, dtype_);
   ops::gate_residual_(x, ffn_2_(ffn_0_(ffn_in, ops::Activation::kGeluTanh)), m.gate_ffn);
 }
 

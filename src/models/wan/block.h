@@ -21,15 +21,15 @@ struct CrossKeys {
 // Prompts and guidance branches that run through a block together: one sequence of L tokens each.
 struct BlockContext {
   const ops::RopeTables* rope = nullptr;
-  at::Tensor time;                         // fp32 [6, C], of this timestep
-  std::vector<const CrossKeys*> prompts;   // one per sequence
-  std::vector<at::Tensor> key_bias;        // fp32 [S] per sequence, or undefined
+  at::Tensor time;                        // fp32 [6, C], of this timestep
+  std::vector<const CrossKeys*> prompts;  // one per sequence
+  std::vector<at::Tensor> key_bias;       // fp32 [S] per sequence, or undefined
 };
 
 class Block {
  public:
-  Block(const TransformerSpec& spec, const weights::WeightMap& map, int64_t index, at::ScalarType dtype,
-        at::Device device);
+  Block(const TransformerSpec& spec, const weights::WeightMap& map, int64_t index,
+        at::ScalarType dtype, at::Device device);
   static void expect(const TransformerSpec& spec, int64_t index, weights::Expectations& expected);
 
   // text [S, C] (embedded rows) -> keys and values, once per prompt.
@@ -43,15 +43,17 @@ class Block {
     at::Tensor shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn;  // fp32 [C]
   };
   [[nodiscard]] Modulation modulate(const at::Tensor& time) const;
-  [[nodiscard]] at::Tensor self_attention(const at::Tensor& normed, const BlockContext& context) const;
-  [[nodiscard]] at::Tensor cross_attention(const at::Tensor& normed, const BlockContext& context) const;
+  [[nodiscard]] at::Tensor self_attention(const at::Tensor& normed,
+                                          const BlockContext& context) const;
+  [[nodiscard]] at::Tensor cross_attention(const at::Tensor& normed,
+                                           const BlockContext& context) const;
 
   TransformerSpec spec_;
   at::ScalarType dtype_;
-  at::Tensor modulation_;                    // fp32 [6, C]
+  at::Tensor modulation_;  // fp32 [6, C]
   ops::Linear self_attn_qkv_, self_attn_o_;
   at::Tensor self_attn_norm_q_, self_attn_norm_k_;
-  at::Tensor norm3_weight_, norm3_bias_;     // undefined when the model has no cross_attn_norm
+  at::Tensor norm3_weight_, norm3_bias_;  // undefined when the model has no cross_attn_norm
   ops::Linear cross_attn_q_, cross_attn_k_, cross_attn_v_, cross_attn_o_;
   at::Tensor cross_attn_norm_q_, cross_attn_norm_k_;
   ops::Linear ffn_0_, ffn_2_;

@@ -17,11 +17,13 @@ at::Tensor patchify(const at::Tensor& latents, const TransformerSpec& spec) {
   const int64_t t = latents.size(1);
   const int64_t h = latents.size(2) / ph;
   const int64_t w = latents.size(3) / pw;
-  return latents.view({c, t, h, ph, w, pw}).permute({1, 2, 4, 0, 3, 5}).reshape({t * h * w, c * ph * pw});
+  return latents.view({c, t, h, ph, w, pw})
+      .permute({1, 2, 4, 0, 3, 5})
+      .reshape({t * h * w, c * ph * pw});
 }
 
-at::Tensor unpatchify(const at::Tensor& tokens, const TransformerSpec& spec, int64_t frames, int64_t height,
-                      int64_t width) {
+at::Tensor unpatchify(const at::Tensor& tokens, const TransformerSpec& spec, int64_t frames,
+                      int64_t height, int64_t width) {
   const int64_t ph = spec.patch_height;
   const int64_t pw = spec.patch_width;
   const int64_t c = spec.out_channels;
@@ -35,7 +37,8 @@ at::Tensor timestep_sinusoid(double timestep, int64_t size) {
   auto* values = out.mutable_data_ptr<float>();
   const int64_t half = size / 2;
   for (int64_t j = 0; j < half; ++j) {
-    const double angle = timestep * std::pow(10000.0, -static_cast<double>(j) / static_cast<double>(half));
+    const double angle =
+        timestep * std::pow(10000.0, -static_cast<double>(j) / static_cast<double>(half));
     values[j] = static_cast<float>(std::cos(angle));
     values[half + j] = static_cast<float>(std::sin(angle));
   }
@@ -54,21 +57,25 @@ void Embeddings::expect(const TransformerSpec& spec, weights::Expectations& expe
   expect_linear("time_projection.1", 6 * c, c, expected);
 }
 
-Embeddings::Embeddings(const TransformerSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
-                       at::Device device)
+Embeddings::Embeddings(const TransformerSpec& spec, const weights::WeightMap& map,
+                       at::ScalarType dtype, at::Device device)
     : spec_(spec), dtype_(dtype), device_(device) {
   const Placement wide{map, at::kFloat, device};
   const Placement compute{map, dtype, device};
-  patch_ = {wide.fp32("patch_embedding.weight").view({spec.size(), -1}), wide.fp32("patch_embedding.bias")};
+  patch_ = {wide.fp32("patch_embedding.weight").view({spec.size(), -1}),
+            wide.fp32("patch_embedding.bias")};
   time_ = {load_linear(wide, "time_embedding.0"), load_linear(wide, "time_embedding.2")};
   time_projection_ = load_linear(wide, "time_projection.1");
   text_ = {load_linear(compute, "text_embedding.0"), load_linear(compute, "text_embedding.2")};
 }
 
-at::Tensor Embeddings::patches(const at::Tensor& latents) const { return patch_(patchify(latents, spec_)); }
+at::Tensor Embeddings::patches(const at::Tensor& latents) const {
+  return patch_(patchify(latents, spec_));
+}
 
 TimeModulation Embeddings::time(int64_t timestep) const {
-  const at::Tensor wave = timestep_sinusoid(static_cast<double>(timestep), spec_.freq_size).to(device_);
+  const at::Tensor wave =
+      timestep_sinusoid(static_cast<double>(timestep), spec_.freq_size).to(device_);
   const at::Tensor embedded = time_.second(at::silu(time_.first(wave.unsqueeze(0))));
   const at::Tensor projected = time_projection_(at::silu(embedded));
   return {embedded.squeeze(0), projected.view({6, spec_.size()})};

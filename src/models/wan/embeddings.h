@@ -9,8 +9,8 @@
 
 namespace t2v::models::wan {
 
-// latents [C, T, h, w] -> tokens [T*(h/ph)*(w/pw), C*ph*pw]; token order t, h, w; channel order of a
-// conv3d weight (channel, then pixel).
+// latents [C, T, h, w] -> tokens [T*(h/ph)*(w/pw), C*ph*pw]; token order t, h, w; channel order of
+// a conv3d weight (channel, then pixel).
 at::Tensor patchify(const at::Tensor& latents, const TransformerSpec& spec);
 
 // tokens [L, ph*pw*C] (pixel, then channel: the head's order) -> [C, T, h, w].
@@ -36,7 +36,8 @@ struct TimeModulation {
 // Patch, time and text embedding. Time embedding and patch embedding run in fp32.
 class Embeddings {
  public:
-  Embeddings(const TransformerSpec& spec, const weights::WeightMap& map, at::ScalarType dtype, at::Device device);
+  Embeddings(const TransformerSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
+             at::Device device);
   static void expect(const TransformerSpec& spec, weights::Expectations& expected);
 
   // latents fp32 [C, T, h, w] -> fp32 [L, size].

@@ -9,10 +9,12 @@ namespace t2v::models::wan {
 
 void Head::expect(const TransformerSpec& spec, weights::Expectations& expected) {
   expected.tensors.push_back({"head.modulation", {1, 2, spec.size()}});
-  expect_linear("head.head", spec.out_channels * spec.patch_height * spec.patch_width, spec.size(), expected);
+  expect_linear("head.head", spec.out_channels * spec.patch_height * spec.patch_width, spec.size(),
+                expected);
 }
 
-Head::Head(const TransformerSpec& spec, const weights::WeightMap& map, at::Device device) : eps_(spec.eps) {
+Head::Head(const TransformerSpec& spec, const weights::WeightMap& map, at::Device device)
+    : eps_(spec.eps) {
   const Placement from{map, at::kFloat, device};
   modulation_ = from.fp32("head.modulation").squeeze(0);
   head_ = load_linear(from, "head.head");

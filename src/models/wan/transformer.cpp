@@ -10,7 +10,8 @@
 namespace t2v::models::wan {
 namespace {
 
-// Branches share the products of short sequences; long ones gain nothing and would only take memory.
+// Branches share the products of short sequences; long ones gain nothing and would only take
+// memory.
 constexpr int64_t kMaxSharedTokens = 1024;
 
 // Runs before any weight is read, so that a wrong file is named at once.
@@ -29,8 +30,9 @@ weights::Expectations Transformer::expectations(const TransformerSpec& spec) {
   return expected;
 }
 
-Transformer::Transformer(const TransformerSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
-                         at::Device device, const std::function<void(int64_t, int64_t)>& after_block)
+Transformer::Transformer(const TransformerSpec& spec, const weights::WeightMap& map,
+                         at::ScalarType dtype, at::Device device,
+                         const std::function<void(int64_t, int64_t)>& after_block)
     : spec_(spec), embeddings_(spec, checked(map, spec), dtype, device), head_(spec, map, device) {
   blocks_.reserve(static_cast<size_t>(spec.num_blocks));
   for (int64_t i = 0; i < spec.num_blocks; ++i) {
@@ -62,7 +64,8 @@ std::vector<at::Tensor> Transformer::forward(const at::Tensor& latents, const Ti
                                              const std::vector<const Condition*>& conditions,
                                              const ops::RopeTables& rope,
                                              const std::function<void()>& between_blocks) const {
-  if (rope.num_tokens() <= kMaxSharedTokens) return run(latents, time, conditions, rope, between_blocks);
+  if (rope.num_tokens() <= kMaxSharedTokens)
+    return run(latents, time, conditions, rope, between_blocks);
   std::vector<at::Tensor> outputs;
   for (const Condition* condition : conditions)
     outputs.push_back(run(latents, time, {condition}, rope, between_blocks).front());

@@ -28,18 +28,21 @@ class Transformer {
  public:
   // Checks all names and shapes, then reads the weights. after_block(done, total) is called between
   // blocks and may throw to stop. Throws Error{kModel}.
-  Transformer(const TransformerSpec& spec, const weights::WeightMap& map, at::ScalarType dtype, at::Device device,
-              const std::function<void(int64_t, int64_t)>& after_block);
+  Transformer(const TransformerSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
+              at::Device device, const std::function<void(int64_t, int64_t)>& after_block);
   static weights::Expectations expectations(const TransformerSpec& spec);
 
   // text_embeddings fp32 [n, text_size], n <= text_len; rows n..text_len are zero rows.
   [[nodiscard]] Condition make_condition(const at::Tensor& text_embeddings, int64_t text_len,
                                          TextPadding padding = TextPadding::kFolded) const;
-  [[nodiscard]] TimeModulation make_time(int64_t timestep) const { return embeddings_.time(timestep); }
+  [[nodiscard]] TimeModulation make_time(int64_t timestep) const {
+    return embeddings_.time(timestep);
+  }
 
   // latents fp32 [C, T, h, w] -> one fp32 [C_out, T, h, w] for each condition, in order.
   // between_blocks is called after each block and may throw to stop.
-  [[nodiscard]] std::vector<at::Tensor> forward(const at::Tensor& latents, const TimeModulation& time,
+  [[nodiscard]] std::vector<at::Tensor> forward(const at::Tensor& latents,
+                                                const TimeModulation& time,
                                                 const std::vector<const Condition*>& conditions,
                                                 const ops::RopeTables& rope,
                                                 const std::function<void()>& between_blocks) const;

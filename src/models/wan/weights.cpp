@@ -30,7 +30,8 @@ ops::Linear load_packed_linear(const Placement& from, const std::vector<std::str
   return {weight.to(from.device), bias.to(from.device)};
 }
 
-void expect_linear(const std::string& name, int64_t out, int64_t in, weights::Expectations& expected) {
+void expect_linear(const std::string& name, int64_t out, int64_t in,
+                   weights::Expectations& expected) {
   expected.tensors.push_back({name + ".weight", {out, in}});
   expected.tensors.push_back({name + ".bias", {out}});
 }

@@ -28,6 +28,7 @@ ops::Linear load_linear(const Placement& from, const std::string& name);
 // Several layers with one input as one product: rows in the order of the names.
 ops::Linear load_packed_linear(const Placement& from, const std::vector<std::string>& names);
 
-void expect_linear(const std::string& name, int64_t out, int64_t in, weights::Expectations& expected);
+void expect_linear(const std::string& name, int64_t out, int64_t in,
+                   weights::Expectations& expected);
 
 }  // namespace t2v::models::wan
