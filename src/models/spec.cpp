@@ -18,6 +18,8 @@ double read_eps(const weights::JsonFile& config, const char* key) {
 
 TransformerSpec read_transformer_spec(const std::string& config_path) {
   const auto config = weights::JsonFile::read(config_path);
+  const std::string kind = config.find_string("_class_name").value_or("WanTransformer3DModel");
+  if (kind != "WanTransformer3DModel") config.refuse("_class_name", "\"WanTransformer3DModel\"");
   TransformerSpec spec;
   spec.in_channels = config.get_int("in_channels", 1, 4096);
   spec.out_channels = config.get_int("out_channels", 1, 4096);

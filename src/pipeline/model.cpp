@@ -46,13 +46,14 @@ void check_together(const Model& m) {
               m.folder.tokenizer_model, ")");
 }
 
-int64_t read_text_len(const weights::ModelFolder& folder, const Settings& own) {
-  if (own.text_len) return *own.text_len;
-  if (folder.tokenizer_config.empty()) return kDefaultTextLen;
+// model_max_length of the tokenizer's config. The file is read (and so checked) in any case.
+std::optional<int64_t> read_max_length(const weights::ModelFolder& folder) {
+  if (folder.tokenizer_config.empty()) return std::nullopt;
   const auto config = weights::JsonFile::read(folder.tokenizer_config);
   // Some files carry a huge number for "no limit".
   const auto value = config.find_double("model_max_length", 1, 1e300);
-  return value && *value <= 65536 ? static_cast<int64_t>(*value) : kDefaultTextLen;
+  if (!value || *value > 65536) return std::nullopt;
+  return static_cast<int64_t>(*value);
 }
 
 std::optional<double> read_flow_shift(const weights::ModelFolder& folder) {
@@ -91,10 +92,11 @@ Model open_model(const std::string& path) {
   m.text_encoder = models::read_text_encoder_spec(config_of(m.folder.text_encoder));
   m.transformer = read_transformers(m.folder);
   m.vae = models::vae::read_vae_spec(config_of(m.folder.vae));
+  const auto max_length = read_max_length(m.folder);
   m.tokenizer = std::make_unique<text::Tokenizer>(m.folder.tokenizer_model);
   m.own_settings = read_model_settings(m.folder.t2v_json);
   m.flow_shift = read_flow_shift(m.folder);
-  m.text_len = read_text_len(m.folder, m.own_settings);
+  m.text_len = m.own_settings.text_len.value_or(max_length.value_or(kDefaultTextLen));
   m.variant = identify_model(m.transformer, m.two_experts(), m.folder.boundary_ratio);
   const std::string own_name = read_model_name(m.folder.t2v_json);
   if (!own_name.empty()) m.variant.name = own_name;

@@ -83,6 +83,6 @@ def write_card(config: dict, facts: dict) -> str:
         shape_names=", ".join(names["shape"]), motions=len(names["motion"]), motion_names=", ".join(names["motion"]),
         backgrounds=len(names["background"]), background_names=", ".join(names["background"]), side=config["side"],
         frames=config["frames"], shift=config["shift"], **config["sampling"])
-    weak = "## Weak spots\n" + facts["weak_spots"]
+    weak = "## Measurements and weak spots\n" + facts["weak_spots"]
     licence = "## Licence\nApache-2.0, weights and data generator alike."
     return "\n\n".join([header.rstrip(), _training(config, facts), _accuracy(facts["eval"]), weak, licence]) + "\n"
