@@ -1,5 +1,6 @@
 #include "ops/vae_norm.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/silu.h>
