@@ -12,6 +12,8 @@
 namespace t2v::pipeline {
 namespace {
 
+constexpr int64_t kNarrowBaseDim = 64;  // the published VAEs have 96
+
 // Removes what a sink has written unless it was finished.
 class SinkGuard {
  public:
@@ -32,8 +34,11 @@ models::vae::Decoder load_decoder(const Model& model, Run& run) {
   std::optional<models::vae::Decoder> decoder;
   run.in_stage(Stage::kLoadVae, [&] {
     run.tell(Stage::kLoadVae, 0, 1);
-    // 16-bit floats of small range would clip in the VAE: fp16 runs decode in fp32.
-    const auto dtype = run.compute().dtype == at::kHalf ? at::kFloat : run.compute().dtype;
+    // fp16 would clip in the VAE; in a narrow VAE few channels share the rounding errors of bf16,
+    // and fp32 costs little.
+    const bool narrow = model.vae.decoder_base_dim < kNarrowBaseDim;
+    const auto dtype =
+        run.compute().dtype == at::kHalf || narrow ? at::kFloat : run.compute().dtype;
     decoder.emplace(model.vae, map, dtype, run.compute().device);
     run.tell(Stage::kLoadVae, 1, 1);
   });
