@@ -27,10 +27,10 @@ std::unique_ptr<Engine> load_engine(const EngineOptions& options) {
   using CreateEngine = Engine* (*)(const EngineOptions&);
   require_path(options.model_path, "model");
   require_path(options.tokenizer_path, "tokenizer");
-  // Idle OpenMP threads sleep soon instead of spinning for milliseconds: on a busy machine the
+  // Idle OpenMP threads sleep instead of spinning: on a busy machine the
   // spinning took most of the time (28.9 s against 1.6 s for a video of the shipped model). libgomp
   // reads this when it is loaded; a value that the user has set wins.
-  ::setenv("GOMP_SPINCOUNT", "10000", 0);
+  ::setenv("OMP_WAIT_POLICY", "passive", 0);
   const auto create =
       reinterpret_cast<CreateEngine>(core::load_module("t2v_engine", "t2v_create_engine"));
   return std::unique_ptr<Engine>(create(options));
