@@ -1,5 +1,5 @@
 # The installed tree can be moved and runs with no environment:
-#   bin/t2v   lib/t2v/*.so (ours, then LibTorch's)   share/t2v/models/shapes   share/doc/t2v
+#   bin/t2v   lib/t2v/*.so (ours, then LibTorch's)   share/t2v/models/{shapes,tokenizers}   share/doc/t2v
 
 set(parts t2v_core t2v_engine_module t2v_media)
 if(TARGET t2v_cuda)
@@ -23,7 +23,7 @@ if(T2V_INSTALL_TORCH)
   install(FILES ${libraries} ${bundled} DESTINATION lib/t2v)
 endif()
 
-install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/shapes DESTINATION share/t2v/models)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/shapes ${PROJECT_SOURCE_DIR}/models/tokenizers DESTINATION share/t2v/models)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION share/doc/t2v)
 foreach(document README.md models/README.md docs/architecture.md docs/numerics.md)
   if(EXISTS ${PROJECT_SOURCE_DIR}/${document})

@@ -27,12 +27,22 @@ struct StepTime {
   double wall_ms = 0;
 };
 
+// How weights travelled during one request.
+struct WeightTraffic {
+  int64_t bytes = 0;            // read from disk, cache or network
+  double gb_per_s = 0;          // of these reads, while there were any; 10^9 bytes
+  double stall_ms = 0;          // computing waited for weights
+  double expert_switch_ms = 0;  // from the last step of one expert to the first block of the next
+  int64_t streamed_blocks = 0;  // blocks that were read again for a step; 0 = all were resident
+};
+
 struct Report {
   Recipe recipe;
   std::string device;  // for people: "CPU, 2 threads, bf16"
   std::string model;   // for people: "Wan2.2-T2V-A14B (two experts)"
   std::vector<StageTime> stages;
   std::vector<StepTime> steps;
+  WeightTraffic weights;
   double first_step_ms = 0;  // request start to the end of the first step
   double total_ms = 0;
   int64_t host_peak_bytes = 0;
@@ -80,7 +90,8 @@ class Engine {
                           ProgressListener& progress, const CancelToken& cancel) = 0;
 
   // Decodes saved latents (safetensors, tensor `latents` or `latents_final`, [z,T,h,w] or with a
-  // leading 1; model space) into frames. recipe: taken from the file where it carries one.
+  // leading 1; model space) into frames; a torch archive with one of these or `samples`, or with
+  // a bare tensor, does as well. recipe: taken from the file where it carries one.
   virtual Report decode(const std::string& latents_path, double fps, FrameSink& sink,
                         ProgressListener& progress, const CancelToken& cancel) = 0;
 
@@ -95,6 +106,12 @@ class Engine {
   // All presets with every resolved value for this model.
   virtual std::vector<std::pair<std::string, ResolvedSettings>> presets() const = 0;
 };
+
+// Shows saved latents (as for Engine::decode, 16 channels) at a glance: a linear map of the
+// channels to colours, one pixel a latent, enlarged to the video's size. Needs no model. Throws
+// Error{kInput, kOutput, kCancelled}.
+Report preview_latents(const std::string& latents_path, double fps, FrameSink& sink,
+                       ProgressListener& progress, const CancelToken& cancel);
 
 // Opens a model: reads configs and file headers, no weights. Throws Error{kModel, kUsage, kDevice}.
 std::unique_ptr<Engine> open_engine(const EngineOptions& options);

@@ -23,9 +23,11 @@ const char* stage_name(Stage stage) noexcept;
 
 struct ProgressEvent {
   Stage stage = Stage::kDenoise;
-  int64_t done = 0;    // units finished in this stage (layers, steps, frames)
-  int64_t total = 0;   // units of this stage; 0 = unknown
-  std::string expert;  // "high_noise", "low_noise" or ""
+  int64_t done = 0;         // units finished in this stage (layers, steps, frames)
+  int64_t total = 0;        // units of this stage; 0 = unknown
+  std::string expert;       // "high_noise", "low_noise" or ""
+  int64_t bytes_done = 0;   // of weights read by a loading stage
+  int64_t bytes_total = 0;  // that it will read; 0 = unknown
 };
 
 // Called on the engine's thread, at least at the start and the end of each stage. Must be quick.

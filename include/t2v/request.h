@@ -14,6 +14,10 @@ enum class Device { kAuto, kCpu, kCuda };
 enum class Dtype { kAuto, kFp32, kBf16, kFp16 };
 enum class Backend { kFused, kReference };  // fused ops of our own, or their composed twins
 
+// "unipc", "euler", "dpm++"; "wan", "diffusers": as on the command line.
+const char* solver_name(Solver solver) noexcept;
+const char* sigma_table_name(SigmaTable table) noexcept;
+
 // As asked: an empty optional means "the preset's, the model folder's or the model's own default".
 struct Request {
   std::string prompt;                          // UTF-8
@@ -62,16 +66,48 @@ struct Recipe {
   int64_t text_len = 512;  // padded prompt length
 };
 
-// How to run: nothing here changes what is asked for, only where and in which precision.
+// Where idle weights live. Block: the transformer's blocks are streamed in each step. Model: each
+// component is in (device) memory only while it runs. None: everything stays.
+enum class Offload { kAuto, kNone, kModel, kBlock };
+enum class TextEncoderDevice { kAuto, kCpu, kCuda };
+
+// Files or folders that stand in for parts of the model; "" = the model's own.
+struct ComponentPaths {
+  std::string transformer;      // the high-noise expert when there are two
+  std::string transformer_low;  // the low-noise expert
+  std::string text_encoder;
+  std::string vae;
+  std::string tokenizer;  // a SentencePiece model; with an empty model_path only tokenize() works
+};
+
+// A LoRA file of one expert, or of both.
+struct LoraOption {
+  std::string path;
+  std::string expert;  // "high", "low"; "" = by the file's name, else both
+  double strength = 1.0;
+};
+
+// How to run: where, in which precision, with how much memory; and what stands in for parts of the
+// model.
 struct EngineOptions {
-  std::string model_path;  // a model folder
+  std::string model_path;  // a model folder or file, local or remote (s3://, https://)
+  ComponentPaths components;
+  std::vector<LoraOption> loras;
+  bool lora_lenient = false;  // offending tensors of LoRA files are warnings
+  bool ignore_extra = false;  // tensors that the model does not know are no error
   Device device = Device::kAuto;
   int device_index = 0;
   Dtype dtype = Dtype::kAuto;  // auto: bf16 where the CPU has it, else fp32
   Backend backend = Backend::kFused;
-  int num_threads = 0;         // 0 = all cores this process may use
-  std::string tokenizer_path;  // a SentencePiece model; with an empty model_path only
-                               // tokenize() works
+  int num_threads = 0;  // 0 = all cores this process may use
+  TextEncoderDevice text_encoder_device = TextEncoderDevice::kAuto;
+  Offload offload = Offload::kAuto;
+  int64_t ram_budget_bytes = 0;        // of this process; 0 = what is free, less a reserve
+  int64_t vram_budget_bytes = 0;       // of the device; 0 = what is free, less a reserve
+  std::string cache_dir;               // blocks of remote models; "" = the user's cache folder
+  int64_t cache_limit_bytes = 0;       // 0 = the default limit
+  double remote_timeout_seconds = 30;  // one read of a remote model without progress
+  std::string io;                      // "", "pread", "uring": how local weights are read (T2V_IO)
 };
 
 }  // namespace t2v

@@ -82,6 +82,7 @@ class Parser {
     app_.set_help_flag();
     app_.allow_extras();
     for (const Flag& flag : flags()) {
+      if (find_flag(flag.name, command.bit) != &flag) continue;  // another one has its name here
       CLI::Option* option = flag.arity == Arity::kSwitch ? app_.add_flag(cli11_names(flag))
                                                          : app_.add_option(cli11_names(flag));
       if (flag.arity == Arity::kOptionalValue) option->expected(0, 1);
@@ -206,7 +207,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments, Proble
 
 void add_file_setting(const Command& command, const std::string& name, const Setting& given,
                       std::vector<Setting>& settings, Problems& problems) {
-  const Flag* flag = find_flag(name);
+  const Flag* flag = find_flag(name, command.bit);
   if (!flag) {
     problems.add(unknown_flag(name, name, &command, given.where));
     return;

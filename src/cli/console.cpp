@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 constexpr auto kBarInterval = 100ms;  // quick enough for the eye, cheap for a slow terminal
 constexpr auto kPlainInterval = 10s;  // logs stay short
 constexpr auto kJsonInterval = 200ms;
-constexpr int64_t kBarCells = 24;
+constexpr size_t kBarCells = 24;
 
 ProgressMode resolve(const TalkOptions& options) {
   if (options.progress != ProgressMode::kAuto) return options.progress;
@@ -30,8 +30,29 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+bool is_finished(const ProgressEvent& event) {
+  return event.total > 0 && event.done >= event.total;
+}
+
 bool is_edge(const ProgressEvent& event) {
-  return event.done <= 0 || (event.total > 0 && event.done >= event.total);
+  return (event.done <= 0 && event.bytes_done <= 0) || is_finished(event);
+}
+
+bool is_loading(const ProgressEvent& event) {
+  return event.bytes_total > 0 || event.stage == Stage::kLoadTextEncoder ||
+         event.stage == Stage::kLoadTransformer || event.stage == Stage::kLoadVae;
+}
+
+std::string bar_of(int64_t done, int64_t total) {
+  const double share = static_cast<double>(done) / static_cast<double>(total);
+  const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * kBarCells);
+  return str("  [", std::string(filled, '#'), std::string(kBarCells - filled, '.'), "]  ");
+}
+
+std::string rate_text(double gb_per_s) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f GB/s", gb_per_s);
+  return text;
 }
 
 }  // namespace
@@ -49,6 +70,16 @@ std::string duration_text(double seconds) {
     std::snprintf(text, sizeof text, "%lld:%02lld min", minutes, whole % 60);
   } else {
     std::snprintf(text, sizeof text, "%lld:%02lld:%02lld h", hours, minutes, whole % 60);
+  }
+  return text;
+}
+
+std::string bytes_text(int64_t bytes) {
+  char text[32];
+  if (bytes < 1'000'000'000) {
+    std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
+  } else {
+    std::snprintf(text, sizeof text, "%.2f GB", static_cast<double>(bytes) / 1e9);
   }
   return text;
 }
@@ -78,7 +109,7 @@ void Console::on_progress(const ProgressEvent& event) {
   if (mode_ == ProgressMode::kNone) return;
   const Clock::time_point now = Clock::now();
   const bool first_visit = !visits_.contains(event.stage);
-  const bool entered = enter(event.stage, event.done);
+  const bool entered = enter(event);
   const auto interval = mode_ == ProgressMode::kBar     ? Clock::duration(kBarInterval)
                         : mode_ == ProgressMode::kPlain ? Clock::duration(kPlainInterval)
                                                         : Clock::duration(kJsonInterval);
@@ -91,34 +122,45 @@ void Console::on_progress(const ProgressEvent& event) {
   if (mode_ == ProgressMode::kJson) show_json(event);
 }
 
-bool Console::enter(Stage stage, int64_t done) {
-  if (stage_ == stage) return false;
-  stage_ = stage;
+bool Console::enter(const ProgressEvent& event) {
+  if (stage_ == event.stage) return false;
+  stage_ = event.stage;
   const Clock::time_point now = Clock::now();
   StageVisit& visit =
-      visits_.try_emplace(stage, StageVisit{.first_start = now, .start = now}).first->second;
+      visits_.try_emplace(event.stage, StageVisit{.first_start = now, .start = now}).first->second;
   visit.start = now;
-  visit.done_at_start = done;
+  visit.done_at_start = event.done;
+  visit.bytes_at_start = event.bytes_done;
   return true;
 }
 
 double Console::seconds_left(const ProgressEvent& event) const {
   const StageVisit& visit = visits_.at(event.stage);
-  const int64_t done = event.done - visit.done_at_start;
-  if (done <= 0 || event.total < event.done) return -1;
-  return seconds_since(visit.start) / static_cast<double>(done) *
-         static_cast<double>(event.total - event.done);
+  const bool by_bytes = event.bytes_total > 0;
+  const int64_t done =
+      by_bytes ? event.bytes_done - visit.bytes_at_start : event.done - visit.done_at_start;
+  const int64_t left = by_bytes ? event.bytes_total - event.bytes_done : event.total - event.done;
+  if (done <= 0 || left < 0) return -1;
+  return seconds_since(visit.start) / static_cast<double>(done) * static_cast<double>(left);
+}
+
+double Console::gb_per_s(const ProgressEvent& event) const {
+  const StageVisit& visit = visits_.at(event.stage);
+  const double seconds = seconds_since(visit.start);
+  if (event.bytes_done <= visit.bytes_at_start || seconds <= 0) return -1;
+  return static_cast<double>(event.bytes_done - visit.bytes_at_start) / 1e9 / seconds;
 }
 
 void Console::show_bar(const ProgressEvent& event) {
   std::string line = title_.empty() ? "" : title_ + ": ";
   line += stage_words(event.stage);
-  if (event.total > 0) {
-    const int64_t filled = std::clamp<int64_t>(event.done * kBarCells / event.total, 0, kBarCells);
-    line += str("  [", std::string(static_cast<size_t>(filled), '#'),
-                std::string(static_cast<size_t>(kBarCells - filled), '.'), "]  ", event.done, "/",
-                event.total);
+  if (event.bytes_total > 0) {
+    line += str(bar_of(event.bytes_done, event.bytes_total), bytes_text(event.bytes_done), " of ",
+                bytes_text(event.bytes_total));
+  } else if (event.total > 0) {
+    line += str(bar_of(event.done, event.total), event.done, "/", event.total);
   }
+  if (const double rate = gb_per_s(event); rate >= 0) line += "  " + rate_text(rate);
   if (!event.expert.empty()) line += "  " + event.expert;
   if (const double left = seconds_left(event); left >= 0)
     line += "  " + duration_text(left) + " left";
@@ -130,13 +172,17 @@ void Console::show_bar(const ProgressEvent& event) {
 }
 
 void Console::show_plain(const ProgressEvent& event, bool first_visit) {
-  const bool done = event.total > 0 && event.done >= event.total;
   std::string line = str("t2v: ", title_.empty() ? "" : title_ + ": ", stage_words(event.stage));
   if (!event.expert.empty()) line += str(" (", event.expert, ")");
-  if (done) {
+  const double rate = gb_per_s(event);
+  if (is_finished(event)) {
     line += str(" done in ", duration_text(seconds_since(visits_.at(event.stage).first_start)));
-  } else if (!first_visit && event.total > 0) {
-    line += str(" ", event.done, "/", event.total);
+    if (rate >= 0) line += str(", ", bytes_text(event.bytes_done), ", ", rate_text(rate));
+  } else if (!first_visit && (event.total > 0 || event.bytes_total > 0)) {
+    line += event.bytes_total > 0
+                ? str(" ", bytes_text(event.bytes_done), " of ", bytes_text(event.bytes_total))
+                : str(" ", event.done, "/", event.total);
+    if (rate >= 0) line += ", " + rate_text(rate);
     if (const double left = seconds_left(event); left >= 0)
       line += str(", ", duration_text(left), " left");
   }
@@ -152,6 +198,11 @@ void Console::show_json(const ProgressEvent& event) {
       {"expert", event.expert},
       {"elapsed_ms",
        std::round(std::chrono::duration<double, std::milli>(Clock::now() - begin_).count())}};
+  if (is_loading(event)) {
+    line["bytes_done"] = event.bytes_done;
+    line["bytes_total"] = event.bytes_total;
+    line["gb_per_s"] = std::max(gb_per_s(event), 0.0);
+  }
   if (const double left = seconds_left(event); left >= 0) line["eta_ms"] = std::round(left * 1000);
   if (!title_.empty()) line["title"] = title_;
   write_stderr(line.dump() + "\n");

@@ -38,9 +38,11 @@ class Console : public ProgressListener {
   void show_plain(const ProgressEvent& event, bool first_visit);
   void show_json(const ProgressEvent& event);
   // Takes note of the event's stage; true when it was not the current one.
-  bool enter(Stage stage, int64_t done);
+  bool enter(const ProgressEvent& event);
   // Seconds to the end of the stage; negative when unknown.
   [[nodiscard]] double seconds_left(const ProgressEvent& event) const;
+  // Of this visit, in 10^9 bytes; negative when no bytes were told.
+  [[nodiscard]] double gb_per_s(const ProgressEvent& event) const;
 
   ProgressMode mode_;
   bool quiet_;
@@ -50,6 +52,7 @@ class Console : public ProgressListener {
     Clock::time_point first_start;  // of the first visit
     Clock::time_point start;        // of this visit
     int64_t done_at_start = 0;      // units finished before this visit
+    int64_t bytes_at_start = 0;     // bytes read before this visit
   };
   std::map<Stage, StageVisit> visits_;
   std::optional<Stage> stage_;
@@ -60,6 +63,9 @@ class Console : public ProgressListener {
 
 // "1.2 s", "2:05 min", "1:02:05 h".
 std::string duration_text(double seconds);
+
+// "12.34 GB" of 10^9 bytes, "12.3 MB" below that.
+std::string bytes_text(int64_t bytes);
 
 // "load text encoder" for kLoadTextEncoder.
 std::string stage_words(Stage stage);

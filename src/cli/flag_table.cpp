@@ -11,7 +11,9 @@ namespace {
 constexpr auto kSwitch = Arity::kSwitch;
 constexpr auto kValue = Arity::kValue;
 constexpr unsigned kMedia = kGenerate | kDecode;  // commands that write a video
-constexpr unsigned kModelUsers = kGenerate | kDecode | kPresets | kTokenize;
+constexpr unsigned kWeightUsers = kGenerate | kDecode | kPresets;
+constexpr unsigned kModelUsers = kWeightUsers | kTokenize;
+constexpr unsigned kLineAndRecipe = kPromptLine | kRecipe;
 constexpr unsigned kLater = 0;
 
 constexpr std::array kCommands{
@@ -22,63 +24,100 @@ constexpr std::array kCommands{
     Command{kPresets, "presets", "[-m MODEL] [--json]", "lists the presets with every value"},
     Command{kTokenize, "tokenize", "(-m MODEL | --tokenizer FILE) --prompt TEXT",
             "shows token ids, one JSON line a prompt"},
+    Command{kVerify, "verify", "PATH [--write-manifest] [--json]",
+            "compares a model's files with its manifest"},
 };
 
 constexpr std::array kLaterCommands{std::string_view("quantize"), std::string_view("encode"),
-                                    std::string_view("bench"), std::string_view("verify"),
-                                    std::string_view("doctor")};
+                                    std::string_view("bench"), std::string_view("doctor")};
 
 constexpr std::array kFlags{
     // What to make.
     Flag{"prompt", 'p', kValue, kGenerate | kTokenize, Group::kMain, "TEXT",
-         "what the video shows; repeatable; @FILE reads a file, - standard input", ""},
+         "what the video shows; repeatable; @FILE reads a file, - standard input", "", kRecipe},
     Flag{"prompts", 0, kValue, kGenerate | kTokenize, Group::kMain, "FILE",
          ".txt: one prompt a line, # comments; .jsonl: fields named like the flags", "prompt-file"},
     Flag{"negative-prompt", 'n', kValue, kGenerate, Group::kMain, "TEXT",
-         "what to stay away from; \"\" for none (the model's own)", ""},
+         "what to stay away from; \"\" for none (the model's own)", "", kLineAndRecipe},
     Flag{"output", 'o', kValue, kMedia, Group::kMain, "PATH",
          "FILE.mp4 .mov .mkv .webm .gif .png (folder of frames), or - for standard output;\n"
          "for several videos a folder or a name with {index} {seed} {slug}",
          "save-file"},
-    Flag{"model", 'm', kValue, kModelUsers, Group::kMain, "PATH",
-         "model folder; also T2V_MODEL (the model shipped with t2v)", "ckpt-dir model-path"},
-    Flag{"tokenizer", 0, kValue, kTokenize, Group::kMain, "FILE",
-         "SentencePiece model, instead of --model", ""},
     Flag{"seed", 0, kValue, kGenerate, Group::kMain, "N",
-         "0 to 2^64-1 (random, printed and embedded)", "base-seed"},
+         "0 to 2^64-1 (random, printed and embedded)", "base-seed", kLineAndRecipe},
     Flag{"count", 0, kValue, kGenerate, Group::kMain, "N",
          "N videos a prompt, seeds from --seed on (1)", ""},
     Flag{"preset", 0, kValue, kGenerate, Group::kMain, "NAME", "official or diffusers (official)",
-         ""},
+         "", kLineAndRecipe},
     Flag{"config", 0, kValue, kMedia | kTokenize | kPresets, Group::kMain, "FILE",
          "flags from a file, lines of flag = value; the command line wins", ""},
+    // Model files.
+    Flag{"model", 'm', kValue, kModelUsers, Group::kModel, "PATH",
+         "model folder or file, s3:// or http(s)://; also T2V_MODEL (the model shipped with t2v)",
+         "ckpt-dir model-path", kRecipe},
+    Flag{"transformer", 0, kValue, kWeightUsers, Group::kModel, "PATH",
+         "instead of the model's own; of two experts: the high-noise one", "transformer-path",
+         kRecipe},
+    Flag{"transformer-low", 0, kValue, kWeightUsers, Group::kModel, "PATH",
+         "the low-noise expert, instead of the model's own", "transformer-low-path", kRecipe},
+    Flag{"text-encoder", 0, kValue, kWeightUsers, Group::kModel, "PATH",
+         "umT5, instead of the model's own", "text-encoder-path t5-path t5xxl", kRecipe},
+    Flag{"vae", 0, kValue, kWeightUsers, Group::kModel, "PATH", "instead of the model's own",
+         "vae-path", kRecipe},
+    Flag{"tokenizer", 0, kValue, kModelUsers, Group::kModel, "FILE",
+         "SentencePiece model, instead of the model's own", "tokenizer-path", kRecipe},
+    Flag{"lora", 0, kValue, kGenerate, Group::kModel, "FILE[@high|low][:W]",
+         "adds a LoRA with weight W (1) to one expert or to both; repeatable;\n"
+         "without @: by high_noise or low_noise in its path, else both",
+         ""},
+    Flag{"lora-high", 0, kValue, kGenerate, Group::kModel, "FILE[:W]",
+         "--lora of the high-noise expert; repeatable", ""},
+    Flag{"lora-low", 0, kValue, kGenerate, Group::kModel, "FILE[:W]",
+         "--lora of the low-noise expert; repeatable", ""},
+    Flag{"lora-lenient", 0, kSwitch, kGenerate, Group::kModel, "",
+         "LoRA tensors that do not fit the model are warnings", ""},
+    Flag{"ignore-extra", 0, kSwitch, kWeightUsers, Group::kModel, "",
+         "tensors that the model does not know are no error", ""},
+    Flag{"cache-dir", 0, kValue, kModelUsers | kInspect, Group::kModel, "DIR",
+         "keeps what was read of remote models; also T2V_CACHE (the user's cache folder)", ""},
+    Flag{"cache-limit", 0, kValue, kModelUsers | kInspect, Group::kModel, "SIZE",
+         "of --cache-dir (200GiB)", ""},
+    Flag{"write-manifest", 0, kSwitch, kVerify, Group::kModel, "",
+         "write t2v-manifest.json into the folder: sizes and SHA-256 of its files", ""},
+    Flag{"remote-timeout", 0, kValue, kModelUsers | kInspect | kVerify, Group::kModel, "S",
+         "seconds for one read of a remote model; also T2V_REMOTE_TIMEOUT (30)", ""},
     // Picture and time.
-    Flag{"size", 's', kValue, kGenerate, Group::kPicture, "WxH", "also 1280*720, 480p, 720p", ""},
-    Flag{"width", 'W', kValue, kGenerate, Group::kPicture, "PX", "", ""},
-    Flag{"height", 'H', kValue, kGenerate, Group::kPicture, "PX", "", ""},
+    Flag{"size", 's', kValue, kGenerate, Group::kPicture, "WxH", "also 1280*720, 480p, 720p", "",
+         kLineAndRecipe},
+    Flag{"width", 'W', kValue, kGenerate, Group::kPicture, "PX", "", "", kLineAndRecipe},
+    Flag{"height", 'H', kValue, kGenerate, Group::kPicture, "PX", "", "", kLineAndRecipe},
     Flag{"frames", 'f', kValue, kGenerate, Group::kPicture, "N", "4n+1",
-         "frame-num num-frames video-frames"},
-    Flag{"seconds", 0, kValue, kGenerate, Group::kPicture, "S", "instead of --frames", ""},
-    Flag{"fps", 0, kValue, kMedia, Group::kPicture, "F", "frames per second (the model's own)", ""},
+         "frame-num num-frames video-frames", kLineAndRecipe},
+    Flag{"seconds", 0, kValue, kGenerate, Group::kPicture, "S", "instead of --frames", "",
+         kPromptLine},
+    Flag{"fps", 0, kValue, kMedia, Group::kPicture, "F", "frames per second (the model's own)", "",
+         kLineAndRecipe},
+    Flag{"preview", 0, kSwitch, kDecode, Group::kPicture, "",
+         "a quick look without a VAE or any model: a linear map of the channels to colours", ""},
     // Sampling.
     Flag{"steps", 0, kValue, kGenerate, Group::kSampling, "N", "",
-         "sample-steps num-inference-steps"},
+         "sample-steps num-inference-steps", kLineAndRecipe},
     Flag{"solver", 0, kValue, kGenerate, Group::kSampling, "NAME", "unipc, euler or dpm++ (unipc)",
-         "sample-solver sampling-method"},
+         "sample-solver sampling-method", kLineAndRecipe},
     Flag{"shift", 0, kValue, kGenerate, Group::kSampling, "S", "schedule warp",
-         "sample-shift flow-shift"},
+         "sample-shift flow-shift", kLineAndRecipe},
     Flag{"sigma-table", 0, kValue, kGenerate, Group::kSampling, "NAME", "wan or diffusers (wan)",
-         ""},
+         "", kLineAndRecipe},
     Flag{"guidance-scale", 0, kValue, kGenerate, Group::kSampling, "G", "both experts",
-         "cfg cfg-scale sample-guide-scale"},
+         "cfg cfg-scale sample-guide-scale", kLineAndRecipe},
     Flag{"guidance-scale-high", 0, kValue, kGenerate, Group::kSampling, "G",
-         "the high-noise expert", "cfg-high"},
+         "the high-noise expert", "cfg-high", kLineAndRecipe},
     Flag{"guidance-scale-low", 0, kValue, kGenerate, Group::kSampling, "G", "the low-noise expert",
-         "cfg-low"},
+         "cfg-low", kLineAndRecipe},
     Flag{"boundary", 0, kValue, kGenerate, Group::kSampling, "B",
-         "where the experts switch, 0 to 1", "boundary-ratio moe-boundary"},
+         "where the experts switch, 0 to 1", "boundary-ratio moe-boundary", kLineAndRecipe},
     Flag{"latents", 0, kValue, kGenerate, Group::kSampling, "FILE",
-         "initial noise: safetensors, tensor 'latents'", ""},
+         "initial noise: safetensors, tensor 'latents'", "", kLineAndRecipe},
     // The video file.
     Flag{"codec", 0, kValue, kMedia, Group::kVideo, "NAME", "libavcodec's name (libx264)", ""},
     Flag{"crf", 0, kValue, kMedia, Group::kVideo, "N", "quality, lower is better (18)", ""},
@@ -88,11 +127,24 @@ constexpr std::array kFlags{
     Flag{"no-metadata", 0, kSwitch, kMedia, Group::kVideo, "", "do not embed the recipe", ""},
     // How to run.
     Flag{"device", 0, kValue, kMedia, Group::kRunning, "NAME", "auto, cpu or cuda[:N] (auto)", ""},
-    Flag{"dtype", 0, kValue, kMedia, Group::kRunning, "NAME", "auto, fp32, bf16 or fp16 (auto)",
-         ""},
+    Flag{"dtype", 0, kValue, kMedia, Group::kRunning, "NAME", "auto, fp32, bf16 or fp16 (auto)", "",
+         kRecipe},
     Flag{"backend", 0, kValue, kMedia, Group::kRunning, "NAME",
          "fused or reference; also T2V_BACKEND (fused)", ""},
     Flag{"threads", 0, kValue, kMedia, Group::kRunning, "N", "CPU threads (all)", ""},
+    Flag{"ram-budget", 0, kValue, kMedia | kInspect, Group::kRunning, "SIZE",
+         "memory of the process: 12GiB, 500MiB (what is free, less a reserve)", ""},
+    Flag{"vram-budget", 0, kValue, kMedia | kInspect, Group::kRunning, "SIZE",
+         "memory of the GPU (what is free, less a reserve)", "max-vram"},
+    Flag{"offload", 0, kValue, kMedia, Group::kRunning, "MODE",
+         "auto; none: weights stay; model: each part only while it runs;\n"
+         "block: the transformer's blocks come again in each step (auto)",
+         "offload-model"},
+    Flag{"text-encoder-device", 0, kValue, kMedia, Group::kRunning, "NAME",
+         "auto, cpu or cuda (auto)", ""},
+    Flag{"t5-cpu", 0, kSwitch, kMedia, Group::kRunning, "", "--text-encoder-device cpu", ""},
+    Flag{"io", 0, kValue, kModelUsers | kInspect | kVerify, Group::kRunning, "NAME",
+         "how weights are read: pread or uring; also T2V_IO (pread)", ""},
     Flag{"dry-run", 0, kSwitch, kGenerate, Group::kRunning, "",
          "resolve, check, plan and print; load no weights", ""},
     Flag{"attention", 0, kValue, kGenerate, Group::kRunning, "NAME", "auto (the only one here)",
@@ -106,7 +158,7 @@ constexpr std::array kFlags{
          "final latents and recipe, for t2v decode", ""},
     Flag{"dump", 0, kValue, kGenerate, Group::kReports, "FILE",
          "every intermediate tensor, for parity checks", ""},
-    Flag{"json", 0, kSwitch, kInspect | kPresets, Group::kReports, "", "print JSON", ""},
+    Flag{"json", 0, kSwitch, kInspect | kPresets | kVerify, Group::kReports, "", "print JSON", ""},
     Flag{"command", 0, kSwitch, kInspect, Group::kReports, "",
          "print the command that makes this video again", ""},
     Flag{"verbose", 'v', kSwitch, kAllCommands, Group::kReports, "", "tell more; twice: even more",
@@ -117,19 +169,7 @@ constexpr std::array kFlags{
     // Known, not in this version.
     Flag{"image", 'i', kValue, kLater, Group::kMain, "", "", "init-img"},
     Flag{"last-image", 0, kValue, kLater, Group::kMain, "", "", "end-img"},
-    Flag{"lora", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"transformer", 0, kValue, kLater, Group::kMain, "", "", "transformer-path"},
-    Flag{"transformer-low", 0, kValue, kLater, Group::kMain, "", "", "transformer-low-path"},
-    Flag{"text-encoder", 0, kValue, kLater, Group::kMain, "", "", "text-encoder-path t5-path"},
-    Flag{"vae", 0, kValue, kLater, Group::kMain, "", "", "vae-path"},
-    Flag{"cache-dir", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"cache-limit", 0, kValue, kLater, Group::kMain, "", "", ""},
     Flag{"quant", 0, kValue, kLater, Group::kMain, "none", "", ""},
-    Flag{"vram-budget", 0, kValue, kLater, Group::kMain, "", "", "max-vram"},
-    Flag{"ram-budget", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"offload", 0, kValue, kLater, Group::kMain, "auto none", "", "offload-model"},
-    Flag{"text-encoder-device", 0, kValue, kLater, Group::kMain, "auto", "", ""},
-    Flag{"t5-cpu", 0, kSwitch, kLater, Group::kMain, "", "", ""},
     Flag{"vae-tiling", 0, kValue, kLater, Group::kMain, "auto off", "", ""},
     Flag{"step-cache", 0, kValue, kLater, Group::kMain, "off", "", ""},
     Flag{"t-list", 0, kValue, kLater, Group::kMain, "", "", ""},
@@ -150,7 +190,6 @@ constexpr std::array kFlags{
     Flag{"c2pa-key", 0, kValue, kLater, Group::kMain, "", "", ""},
     Flag{"trace", 0, kValue, kLater, Group::kMain, "", "", ""},
     Flag{"metrics-file", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"write-manifest", 0, kSwitch, kLater, Group::kMain, "", "", ""},
 };
 
 // Edits (insert, delete, replace, swap of neighbours) between two names.
@@ -213,14 +252,16 @@ std::string canonical_name(std::string_view name) {
   return out;
 }
 
-const Flag* find_flag(std::string_view name) {
+const Flag* find_flag(std::string_view name, unsigned command_bits) {
   const std::string wanted = canonical_name(name);
+  const Flag* first = nullptr;
   for (const Flag& flag : kFlags) {
     bool match = flag.name == wanted;
     for_each_name(flag.aliases, [&](std::string_view alias) { match = match || alias == wanted; });
-    if (match) return &flag;
+    if (match && (flag.commands & command_bits) != 0) return &flag;
+    if (match && (!first || flag.commands == kLater)) first = &flag;
   }
-  return nullptr;
+  return first;
 }
 
 const Flag* find_flag(char letter) {

@@ -15,7 +15,8 @@ enum CommandBit : unsigned {
   kInspect = 4,
   kPresets = 8,
   kTokenize = 16,
-  kAllCommands = 31,
+  kVerify = 32,
+  kAllCommands = 63,
 };
 
 struct Command {
@@ -27,8 +28,14 @@ struct Command {
 
 enum class Arity { kSwitch, kValue, kOptionalValue };
 
+// Where else a flag may be set, as bits.
+enum PlaceBit : unsigned {
+  kPromptLine = 1,  // a field of one line of a prompt file
+  kRecipe = 2,      // a key of an embedded recipe: goes into the command of `inspect --command`
+};
+
 // Headings of the help text, in its order.
-enum class Group { kMain, kPicture, kSampling, kVideo, kRunning, kReports };
+enum class Group { kMain, kModel, kPicture, kSampling, kVideo, kRunning, kReports };
 
 struct Flag {
   std::string_view name;  // long name with hyphens, without the leading two
@@ -40,6 +47,7 @@ struct Flag {
                                 // change nothing and are accepted already, separated by spaces
   std::string_view help;
   std::string_view aliases;  // long names, separated by spaces
+  unsigned places = 0;       // PlaceBits
 };
 
 std::span<const Command> commands();
@@ -50,8 +58,9 @@ bool is_later_command(std::string_view name);
 
 const Command* find_command(std::string_view name);
 
-// By long name or alias without the leading hyphens; hyphen and underscore are the same.
-const Flag* find_flag(std::string_view name);
+// By long name or alias without the leading hyphens; hyphen and underscore are the same. Of flags
+// that share a name, the one of the commands.
+const Flag* find_flag(std::string_view name, unsigned command_bits = kAllCommands);
 const Flag* find_flag(char letter);
 
 // The nearest name of the table for "did you mean"; "" when nothing is near.

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <set>
 #include <system_error>
 #include <tuple>
@@ -10,6 +11,7 @@
 
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/engine_options.h"
 #include "cli/jobs.h"
 #include "cli/output_names.h"
 #include "cli/parts.h"
@@ -101,11 +103,22 @@ void check_patterns(const OutputPatterns& patterns, const GenerateOptions& optio
   require_file_path(options.talk.profile_path, "--profile");
 }
 
+// Local files that this run reads, each once, with the flag that names it.
+std::map<std::string, std::string> input_files(const Flags& flags, const GenerateOptions& options) {
+  std::map<std::string, std::string> files;
+  for (const char* name : {"config", "prompts", "latents", "transformer", "transformer-low",
+                           "text-encoder", "vae", "tokenizer"}) {
+    files.emplace(flags.path(name), str("--", name));
+  }
+  for (const LoraOption& lora : options.engine.loras) files.emplace(lora.path, "--lora");
+  std::erase_if(files, [](const auto& file) { return is_remote(file.first); });
+  return files;
+}
+
 void check_collisions(const std::vector<Job>& jobs, const Flags& flags,
                       const GenerateOptions& options) {
   NameRegistry names;
-  for (const char* input : {"config", "prompts", "latents"})
-    names.add(flags.path(input), str("--", input));
+  for (const auto& [path, flag] : input_files(flags, options)) names.add(path, flag);
   names.add(options.talk.profile_path, "--profile");
   for (const Job& job : jobs) {
     names.add(job.output, "--output");
@@ -145,6 +158,8 @@ std::string decode_command(const GenerateOptions& options, const Job& job,
   std::string command = "t2v decode " + shell_quoted(latents);
   if (options.engine.model_path != shipped_model())
     command += " -m " + shell_quoted(options.engine.model_path);
+  if (!options.engine.components.vae.empty())
+    command += " --vae " + shell_quoted(options.engine.components.vae);
   return command + " -o " + shell_quoted(job.output == "-" ? "out.mp4" : job.output);
 }
 

@@ -1,4 +1,5 @@
 // The program: picks the command, and turns every exception into one line and an exit code.
+#include <cstdlib>
 #include <filesystem>
 #include <new>
 #include <string>
@@ -14,6 +15,7 @@
 #include "core/check.h"
 #include "core/escape.h"
 #include "core/log.h"
+#include "core/module.h"
 #include "t2v/error.h"
 #include "t2v/version.h"
 
@@ -74,6 +76,8 @@ void run(const Invocation& invocation, Aftermath& aftermath) {
       return run_presets(invocation);
     case kTokenize:
       return run_tokenize(invocation);
+    case kVerify:
+      return run_verify(invocation);
     case kAllCommands:
       break;
   }
@@ -136,5 +140,8 @@ int guarded_main(const std::vector<std::string>& arguments) noexcept {
 
 int main(int argc, char** argv) {
   t2v::cli::prepare_process();
-  return t2v::cli::guarded_main(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+  const int code =
+      t2v::cli::guarded_main(std::vector<std::string>(argv + (argc > 0 ? 1 : 0), argv + argc));
+  if (!t2v::core::shut_down()) std::_Exit(code);  // a call that nobody waits for still runs
+  return code;
 }

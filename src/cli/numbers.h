@@ -24,4 +24,8 @@ std::optional<double> parse_finite(std::string_view text);
 // "1280x720", "1280*720", "480p" (832x480), "720p" (1280x720); both sides at least 1.
 std::optional<Size> parse_size(std::string_view text);
 
+// "12GiB", "12G" (= GiB), "12GB" (10^9), "1.5TiB", "500MiB", "8000000000" (bytes); letters of any
+// case; at least 1 byte and below 2^63.
+std::optional<int64_t> parse_bytes(std::string_view text);
+
 }  // namespace t2v::cli

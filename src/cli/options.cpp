@@ -19,7 +19,6 @@ using core::str;
 constexpr int64_t kMaxSide = 16384;  // px; keeps every product of sizes within 64 bits
 constexpr int64_t kMaxFrames = 100001;
 constexpr int64_t kMaxSteps = 1000;  // the model's own number of training timesteps
-constexpr int64_t kMaxThreads = 4096;
 
 std::string environment(const char* name) {
   const char* value = std::getenv(name);
@@ -27,9 +26,12 @@ std::string environment(const char* name) {
 }
 
 void add_environment(const Command& command, std::vector<Setting>& settings) {
-  for (const auto& [variable, name] :
-       {std::pair{"T2V_MODEL", "model"}, {"T2V_BACKEND", "backend"}}) {
-    const Flag* flag = find_flag(name);
+  for (const auto& [variable, name] : {std::pair{"T2V_MODEL", "model"},
+                                       {"T2V_BACKEND", "backend"},
+                                       {"T2V_CACHE", "cache-dir"},
+                                       {"T2V_REMOTE_TIMEOUT", "remote-timeout"},
+                                       {"T2V_IO", "io"}}) {
+    const Flag* flag = find_flag(name, command.bit);
     const std::string value = environment(variable);
     if (value.empty() || (flag->commands & command.bit) == 0) continue;
     settings.push_back({.flag = flag,
@@ -40,6 +42,13 @@ void add_environment(const Command& command, std::vector<Setting>& settings) {
 }
 
 }  // namespace
+
+std::string user_cache_folder() {
+  const std::string cache = environment("XDG_CACHE_HOME");
+  if (cache.starts_with('/')) return cache + "/t2v";
+  const std::string home = environment("HOME");
+  return home.empty() ? "" : home + "/.cache/t2v";
+}
 
 std::string shipped_model() {
   const fs::path own = core::own_folder();
@@ -53,28 +62,6 @@ std::string shipped_model() {
 }
 
 namespace {
-
-void read_device(const Flags& flags, EngineOptions& options) {
-  const Setting* setting = flags.find("device");
-  if (!setting) return;
-  const std::string& value = setting->value;
-  if (value == "auto") {
-    options.device = Device::kAuto;
-  } else if (value == "cpu") {
-    options.device = Device::kCpu;
-  } else if (value == "cuda") {
-    options.device = Device::kCuda;
-  } else {
-    const auto index =
-        value.starts_with("cuda:") ? parse_uint64(std::string_view(value).substr(5)) : std::nullopt;
-    if (!index || *index > 1023) {
-      flags.refuse(*setting, "is not one of auto, cpu, cuda, cuda:N");
-      return;
-    }
-    options.device = Device::kCuda;
-    options.device_index = static_cast<int>(*index);
-  }
-}
 
 // --size, --width and --height of one origin exclude each other; a higher origin replaces sides.
 void read_size(const Flags& flags, Request& request) {
@@ -197,6 +184,14 @@ std::optional<int64_t> Flags::integer(std::string_view name, int64_t low, int64_
   return std::nullopt;
 }
 
+std::optional<int64_t> Flags::bytes(std::string_view name) const {
+  const Setting* setting = find(name);
+  if (!setting) return std::nullopt;
+  const auto value = parse_bytes(setting->value);
+  if (!value) refuse(*setting, "is not a size above 0 such as 12GiB, 500MiB or 8000000000 (bytes)");
+  return value;
+}
+
 std::optional<uint64_t> Flags::seed(std::string_view name) const {
   const Setting* setting = find(name);
   if (!setting) return std::nullopt;
@@ -238,33 +233,6 @@ Invocation read_invocation(const std::vector<std::string>& arguments) {
   invocation.problems = std::move(problems);
   invocation.settings.insert(invocation.settings.end(), line.settings.begin(), line.settings.end());
   return invocation;
-}
-
-EngineOptions read_engine_options(const Flags& flags) {
-  EngineOptions options;
-  options.model_path = flags.path("model");
-  options.tokenizer_path = flags.path("tokenizer");
-  if (!flags.has("model") && !flags.has("tokenizer")) {
-    options.model_path = shipped_model();
-    if (options.model_path.empty()) {
-      flags.problems().add(
-          "--model: no model was given and none lies beside the program (command line); try "
-          "--model FOLDER");
-    }
-  }
-  read_device(flags, options);
-  options.dtype = flags
-                      .choice<Dtype>("dtype", {{"auto", Dtype::kAuto},
-                                               {"fp32", Dtype::kFp32},
-                                               {"bf16", Dtype::kBf16},
-                                               {"fp16", Dtype::kFp16}})
-                      .value_or(Dtype::kAuto);
-  options.backend = flags
-                        .choice<Backend>("backend", {{"fused", Backend::kFused},
-                                                     {"reference", Backend::kReference}})
-                        .value_or(Backend::kFused);
-  options.num_threads = static_cast<int>(flags.integer("threads", 1, kMaxThreads).value_or(0));
-  return options;
 }
 
 Request read_request(const Flags& flags) {

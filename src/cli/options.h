@@ -45,6 +45,8 @@ class Flags {
   [[nodiscard]] std::string path(std::string_view name) const;
   [[nodiscard]] std::optional<int64_t> integer(std::string_view name, int64_t low,
                                                int64_t high) const;
+  // A size of memory or disk.
+  [[nodiscard]] std::optional<int64_t> bytes(std::string_view name) const;
   [[nodiscard]] std::optional<uint64_t> seed(std::string_view name) const;
   [[nodiscard]] std::optional<double> real(std::string_view name, RealRange range) const;
 
@@ -96,12 +98,12 @@ struct Invocation {
 // Throws Error{kUsage} when there is no command, Error{kInput} for the config file.
 Invocation read_invocation(const std::vector<std::string>& arguments);
 
-// --model, --tokenizer, --device, --dtype, --backend, --threads. The default model is the one
-// shipped with the program; none at all is a problem.
-EngineOptions read_engine_options(const Flags& flags);
-
 // The model that lies beside the program, in the build folder or below share/; "" when none does.
 std::string shipped_model();
+
+// Where blocks of remote models are kept unless --cache-dir says otherwise; "" when there is no
+// home.
+std::string user_cache_folder();
 
 // Everything of a request but the prompt.
 Request read_request(const Flags& flags);

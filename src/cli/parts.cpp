@@ -2,38 +2,76 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 
 #include "cli/problems.h"
+#include "cli/signals.h"
 #include "core/check.h"
 #include "core/module.h"
 
 namespace t2v::cli {
 namespace {
 
-// LibTorch takes a moment to load: a mistyped path is told before.
+constexpr std::array<std::string_view, 3> kRemoteSchemes = {"s3://", "http://", "https://"};
+
+// LibTorch takes a moment to load: a mistyped path is told before. Remote ones are the engine's.
 void require_path(const std::string& path, const char* what) {
-  if (path.empty()) return;
+  if (path.empty() || is_remote(path)) return;
+  const size_t scheme = path.find("://");
+  T2V_REQUIRE(scheme == std::string::npos || scheme == 0 || path.find('/') < scheme,
+              ErrorKind::kModel, "cannot open ", what, ": unknown kind of store ",
+              quoted(path.substr(0, scheme + 3)), ", expected a path, s3://, http:// or https:// (",
+              quoted(path), ")");
   struct stat status {};
   T2V_REQUIRE(::stat(path.c_str(), &status) == 0, ErrorKind::kModel, "cannot open ", what, ": ",
               std::strerror(errno), " (", quoted(path), ")");
 }
 
+void require_paths(const EngineOptions& options) {
+  require_path(options.model_path, "model");
+  require_path(options.components.transformer, "transformer");
+  require_path(options.components.transformer_low, "low-noise transformer");
+  require_path(options.components.text_encoder, "text encoder");
+  require_path(options.components.vae, "VAE");
+  require_path(options.components.tokenizer, "tokenizer");
+  for (const LoraOption& lora : options.loras) require_path(lora.path, "LoRA");
+}
+
+// Idle OpenMP threads sleep instead of spinning: on a busy machine the spinning took most of the
+// time (28.9 s against 1.6 s for a video of the shipped model). libgomp reads this when it is
+// loaded; a value that the user has set wins.
+void wait_passively() { ::setenv("OMP_WAIT_POLICY", "passive", 0); }
+
 }  // namespace
+
+bool is_remote(std::string_view path) noexcept {
+  return std::any_of(kRemoteSchemes.begin(), kRemoteSchemes.end(),
+                     [&](std::string_view scheme) { return path.starts_with(scheme); });
+}
 
 std::unique_ptr<Engine> load_engine(const EngineOptions& options) {
   using CreateEngine = Engine* (*)(const EngineOptions&);
-  require_path(options.model_path, "model");
-  require_path(options.tokenizer_path, "tokenizer");
-  // Idle OpenMP threads sleep instead of spinning: on a busy machine the
-  // spinning took most of the time (28.9 s against 1.6 s for a video of the shipped model). libgomp
-  // reads this when it is loaded; a value that the user has set wins.
-  ::setenv("OMP_WAIT_POLICY", "passive", 0);
+  require_paths(options);
+  wait_passively();
   const auto create =
       reinterpret_cast<CreateEngine>(core::load_module("t2v_engine", "t2v_create_engine"));
   return std::unique_ptr<Engine>(create(options));
+}
+
+Report show_latents(const std::string& latents_path, double fps, FrameSink& sink,
+                    ProgressListener& progress) {
+  using PreviewLatents = void (*)(const std::string&, double, FrameSink&, ProgressListener&,
+                                  const CancelToken&, Report&);
+  wait_passively();
+  const auto preview =
+      reinterpret_cast<PreviewLatents>(core::load_module("t2v_engine", "t2v_preview_latents"));
+  Report report;
+  preview(latents_path, fps, sink, progress, cancel_token(), report);
+  return report;
 }
 
 }  // namespace t2v::cli

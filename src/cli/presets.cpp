@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/engine_options.h"
 #include "cli/parts.h"
 #include "cli/report.h"
 #include "cli/streams.h"

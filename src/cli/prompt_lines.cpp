@@ -1,6 +1,5 @@
 #include "cli/prompt_lines.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
@@ -12,26 +11,6 @@ namespace {
 
 using core::str;
 using Json = nlohmann::ordered_json;
-
-// Flags that make sense for one video of several.
-constexpr std::string_view kLineFlags[] = {"negative-prompt",
-                                           "size",
-                                           "width",
-                                           "height",
-                                           "frames",
-                                           "seconds",
-                                           "fps",
-                                           "steps",
-                                           "solver",
-                                           "shift",
-                                           "sigma-table",
-                                           "guidance-scale",
-                                           "guidance-scale-high",
-                                           "guidance-scale-low",
-                                           "boundary",
-                                           "seed",
-                                           "latents",
-                                           "preset"};
 
 std::string_view trimmed(std::string_view text) {
   const size_t first = text.find_first_not_of(" \t");
@@ -61,14 +40,12 @@ void read_field(const std::string& name, const Json& value, const Command& comma
         str("bad field ", quoted(name), ": expected a string or a number (", prompt.where, ")"));
     return;
   }
-  const Flag* flag = find_flag(name);
+  const Flag* flag = find_flag(name, command.bit);
   if (flag && flag->name == "prompt") {
     prompt.text = text;
     return;
   }
-  const bool allowed =
-      !flag || flag->commands == 0 ||
-      std::find(std::begin(kLineFlags), std::end(kLineFlags), flag->name) != std::end(kLineFlags);
+  const bool allowed = !flag || flag->commands == 0 || (flag->places & kPromptLine) != 0;
   if (!allowed) {
     problems.add(str("bad field ", quoted(name), ": --", flag->name,
                      " cannot be set for one line (", prompt.where,

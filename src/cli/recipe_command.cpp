@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "cli/lora_option.h"
 #include "cli/options.h"
 #include "core/check.h"
 
@@ -13,31 +14,24 @@ namespace {
 using core::str;
 using Json = nlohmann::ordered_json;
 
-// Flags of `generate` that a recipe may set; nothing else of a file gets into a command line.
-constexpr std::string_view kRecipeFlags[] = {"model",
-                                             "prompt",
-                                             "negative-prompt",
-                                             "size",
-                                             "width",
-                                             "height",
-                                             "frames",
-                                             "fps",
-                                             "steps",
-                                             "solver",
-                                             "shift",
-                                             "sigma-table",
-                                             "guidance-scale",
-                                             "guidance-scale-high",
-                                             "guidance-scale-low",
-                                             "boundary",
-                                             "seed",
-                                             "latents",
-                                             "preset",
-                                             "dtype"};
-
 // The shipped model is the default and has no path that holds on every machine.
 bool is_shipped_model(const std::string& name) {
   return name == std::filesystem::path(shipped_model()).filename().string();
+}
+
+// " --lora FILE@high:0.8" for each; whatever has another form is left out.
+std::string lora_flags(const Json& loras) {
+  std::string flags;
+  for (const Json& lora : loras) {
+    if (!lora.is_object() || !lora.contains("file") || !lora["file"].is_string()) continue;
+    LoraOption option{.path = lora["file"].get<std::string>(), .expert = {}, .strength = 1.0};
+    if (lora.contains("strength") && lora["strength"].is_number())
+      option.strength = lora["strength"].get<double>();
+    const Json expert = lora.value("expert", Json());
+    if (expert == "high" || expert == "low") option.expert = expert.get<std::string>();
+    flags += " --lora " + shell_quoted(lora_text(option));
+  }
+  return flags;
 }
 
 }  // namespace
@@ -61,10 +55,11 @@ std::string command_of_recipe(const std::string& recipe_json, const std::string&
               "cannot make a command: the video carries no recipe of t2v (", quoted(path), ")");
   std::string command = "t2v generate";
   for (const auto& [key, value] : recipe.items()) {
-    const Flag* flag = find_flag(key);
-    const bool known = flag && std::find(std::begin(kRecipeFlags), std::end(kRecipeFlags),
-                                         flag->name) != std::end(kRecipeFlags);
-    if (!known || !(value.is_string() || value.is_number())) continue;
+    if (key == "loras") command += lora_flags(value);
+    const Flag* flag = find_flag(key, kGenerate);
+    // Nothing else of a file gets into a command line.
+    if (!flag || (flag->places & kRecipe) == 0 || !(value.is_string() || value.is_number()))
+      continue;
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     if (flag->name == "model" && is_shipped_model(text)) continue;
     command += str(" --", flag->name, " ", shell_quoted(text));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -62,23 +63,19 @@ std::string config_value(const std::string& value) {
   return out + "\"";
 }
 
+// Reading of weights in one line; "" when nothing was read.
+std::string weights_line(const WeightTraffic& weights) {
+  if (weights.bytes == 0) return "";
+  char line[200];
+  std::snprintf(line, sizeof line,
+                "weights %s at %.2f GB/s, stalled %.1f ms, expert switch %.1f ms, %lld blocks "
+                "streamed\n",
+                bytes_text(weights.bytes).c_str(), weights.gb_per_s, weights.stall_ms,
+                weights.expert_switch_ms, static_cast<long long>(weights.streamed_blocks));
+  return line;
+}
+
 }  // namespace
-
-const char* word_of(Solver solver) noexcept {
-  switch (solver) {
-    case Solver::kUniPC:
-      return "unipc";
-    case Solver::kEuler:
-      return "euler";
-    case Solver::kDpmpp:
-      return "dpm++";
-  }
-  return "unknown";
-}
-
-const char* word_of(SigmaTable table) noexcept {
-  return table == SigmaTable::kWan ? "wan" : "diffusers";
-}
 
 std::string number_text(double value) {
   char text[64];
@@ -97,16 +94,21 @@ std::string summary_text(const Report& report, const std::string& output) {
   text += str("t2v: ", recipe.width, "x", recipe.height, ", ", recipe.frames, " frames, ",
               number_text(recipe.fps), " fps");
   if (recipe.steps > 0) {
-    text += str(", ", recipe.steps, " steps ", word_of(recipe.solver), ", sigma table ",
-                word_of(recipe.sigma_table), ", shift ", number_text(recipe.shift), ", guidance ",
-                guidance, recipe.boundary ? str(", boundary ", number_text(*recipe.boundary)) : "",
-                ", seed ", recipe.seed);
+    text += str(", ", recipe.steps, " steps ", solver_name(recipe.solver), ", sigma table ",
+                sigma_table_name(recipe.sigma_table), ", shift ", number_text(recipe.shift),
+                ", guidance ", guidance,
+                recipe.boundary ? str(", boundary ", number_text(*recipe.boundary)) : "", ", seed ",
+                recipe.seed);
   }
   text += "\nt2v: ";
   for (const StageTime& stage : report.stages) {
     text += str(stage_words(stage.stage), " ", seconds_of(stage.wall_ms), ", ");
   }
   text += str("total ", seconds_of(report.total_ms));
+  if (report.weights.bytes > 0) {
+    text += str("; weights ", bytes_text(report.weights.bytes), " at ",
+                number_text(std::round(report.weights.gb_per_s * 100) / 100), " GB/s");
+  }
   if (report.host_peak_bytes > 0) text += str("; peak memory ", mebibytes(report.host_peak_bytes));
   text +=
       str("\nt2v: wrote ", output == "-" ? "standard output" : core::escape_control(output), "\n");
@@ -132,7 +134,7 @@ std::string profile_table(const Report& report) {
   }
   std::snprintf(line, sizeof line, "first step %.1f ms, total %.1f ms, peak memory %s\n",
                 report.first_step_ms, report.total_ms, mebibytes(report.host_peak_bytes).c_str());
-  return text + line;
+  return text + weights_line(report.weights) + line;
 }
 
 std::string profile_json(const Report& report, const std::string& request_json) {
@@ -158,6 +160,12 @@ std::string profile_json(const Report& report, const std::string& request_json) 
                      {"request", request},
                      {"stages", stages},
                      {"steps", steps},
+                     {"weights",
+                      {{"bytes", report.weights.bytes},
+                       {"gb_per_s", report.weights.gb_per_s},
+                       {"stall_ms", report.weights.stall_ms},
+                       {"expert_switch_ms", report.weights.expert_switch_ms},
+                       {"streamed_blocks", report.weights.streamed_blocks}}},
                      {"memory", {{"host_peak", report.host_peak_bytes}}},
                      {"first_step_ms", report.first_step_ms},
                      {"total_ms", report.total_ms}};
@@ -188,9 +196,9 @@ ResolvedSettings recipe_settings(const Recipe& recipe) {
       {"frames", str(recipe.frames)},
       {"fps", number_text(recipe.fps)},
       {"steps", str(recipe.steps)},
-      {"solver", word_of(recipe.solver)},
+      {"solver", solver_name(recipe.solver)},
       {"shift", number_text(recipe.shift)},
-      {"sigma-table", word_of(recipe.sigma_table)},
+      {"sigma-table", sigma_table_name(recipe.sigma_table)},
       {"guidance-scale-high", number_text(recipe.guidance_scale.high_noise)},
       {"guidance-scale-low", number_text(recipe.guidance_scale.low_noise)},
   };

@@ -32,7 +32,4 @@ std::string settings_text(const ResolvedSettings& settings, const std::string& i
 // The shortest decimal text that reads back as the same number.
 std::string number_text(double value);
 
-const char* word_of(Solver solver) noexcept;
-const char* word_of(SigmaTable table) noexcept;
-
 }  // namespace t2v::cli

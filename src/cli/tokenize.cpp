@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
+#include "cli/engine_options.h"
 #include "cli/parts.h"
 #include "cli/prompts.h"
 #include "cli/signals.h"
@@ -13,7 +14,7 @@ void run_tokenize(const Invocation& invocation) {
   require_positionals(invocation, "");
   Problems problems = invocation.problems;
   const Flags flags(invocation.settings, problems);
-  const EngineOptions options = read_engine_options(flags);
+  const EngineOptions options = read_engine_options(flags, ModelNeed::kModelOrTokenizer);
   problems.throw_if_any();
   const auto prompts = read_prompts(flags, *invocation.command, EmptyPrompts::kAllowed);
   const auto engine = load_engine(options);

@@ -1,10 +1,12 @@
-// Key functions of the public interfaces, so that their type information has one home.
+// Key functions of the public interfaces, so that their type information has one home; words of
+// their enumerations.
 #include "t2v/error.h"
 
 #include "core/check.h"
 #include "t2v/engine.h"
 #include "t2v/frame_sink.h"
 #include "t2v/progress.h"
+#include "t2v/request.h"
 
 namespace t2v {
 
@@ -31,6 +33,22 @@ const char* stage_name(Stage stage) noexcept {
       return "video_encode";
   }
   return "unknown";
+}
+
+const char* solver_name(Solver solver) noexcept {
+  switch (solver) {
+    case Solver::kUniPC:
+      return "unipc";
+    case Solver::kEuler:
+      return "euler";
+    case Solver::kDpmpp:
+      return "dpm++";
+  }
+  return "unknown";
+}
+
+const char* sigma_table_name(SigmaTable table) noexcept {
+  return table == SigmaTable::kWan ? "wan" : "diffusers";
 }
 
 }  // namespace t2v

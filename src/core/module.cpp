@@ -2,12 +2,24 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <mutex>
+#include <vector>
 
 #include "core/check.h"
 
 namespace t2v::core {
 namespace fs = std::filesystem;
+namespace {
+
+std::mutex shutdown_mutex;
+std::vector<bool (*)() noexcept>& shutdown_functions() {
+  static std::vector<bool (*)() noexcept> functions;
+  return functions;
+}
+
+}  // namespace
 
 std::string own_folder() {
   Dl_info found{};
@@ -31,6 +43,21 @@ void* load_module(const std::string& name, const std::string& symbol) {
   T2V_REQUIRE(address != nullptr, ErrorKind::kInternal, "part of t2v lacks '", symbol, "' (", path,
               "); try installing t2v again");
   return address;
+}
+
+void on_shutdown(bool (*done)() noexcept) {
+  const std::lock_guard lock(shutdown_mutex);
+  auto& functions = shutdown_functions();
+  if (std::find(functions.begin(), functions.end(), done) == functions.end())
+    functions.push_back(done);
+}
+
+bool shut_down() noexcept {
+  const std::lock_guard lock(shutdown_mutex);
+  bool clean = true;
+  for (auto& functions = shutdown_functions(); !functions.empty(); functions.pop_back())
+    clean = functions.back()() && clean;
+  return clean;
 }
 
 }  // namespace t2v::core

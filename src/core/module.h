@@ -12,4 +12,12 @@ std::string own_folder();
 // address of `symbol`. Stays loaded. Throws Error{kInternal} with the loader's reason.
 void* load_module(const std::string& name, const std::string& symbol);
 
+// For modules whose libraries must be told before the program ends: `done` says whether they were
+// left in a state in which static destructors may run. At most one call for each function.
+void on_shutdown(bool (*done)() noexcept);
+
+// Calls all of them, the last one first; main does this when no other thread uses a module. False:
+// end the program without static destructors.
+[[nodiscard]] bool shut_down() noexcept;
+
 }  // namespace t2v::core

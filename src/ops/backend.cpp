@@ -46,4 +46,13 @@ void load_cuda_backend() {
   }
 }
 
+int64_t available_cuda_bytes(int device_index) {
+  using Entry = int64_t (*)(int);
+  const int64_t bytes =
+      reinterpret_cast<Entry>(core::load_module("t2v_cuda", "t2v_cuda_free_bytes"))(device_index);
+  T2V_REQUIRE(bytes >= 0, ErrorKind::kDevice, "CUDA device ", device_index,
+              " does not tell its free memory; is it in use by another program?");
+  return bytes;
+}
+
 }  // namespace t2v::ops

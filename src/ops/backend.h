@@ -45,4 +45,7 @@ int count_cuda_devices() noexcept;
 // Throws Error{kDevice} with the reason.
 void load_cuda_backend();
 
+// Free memory of a device. Throws Error{kDevice}.
+int64_t available_cuda_bytes(int device_index);
+
 }  // namespace t2v::ops

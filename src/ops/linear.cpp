@@ -46,17 +46,36 @@ Linear::Linear(at::Tensor weight, at::Tensor bias)
   T2V_ASSERT(weight_.dim() == 2);
   out_features_ = weight_.size(0);
   in_features_ = weight_.size(1);
-  const auto type = weight_.scalar_type();
-  packed_ = weight_.is_cpu() && weight_.numel() >= kMinPackedElements &&
-            (type == at::kFloat || type == at::kBFloat16);
+  packed_ = packs(weight_);
   if (packed_) weight_ = pack(weight_.contiguous());
+}
+
+bool Linear::packs(const at::Tensor& weight) {
+  const auto type = weight.scalar_type();
+  return weight.is_cpu() && weight.numel() >= kMinPackedElements &&
+         (type == at::kFloat || type == at::kBFloat16);
+}
+
+void Linear::add_branch(at::Tensor down, at::Tensor up) {
+  T2V_ASSERT(down.dim() == 2 && up.dim() == 2 && down.size(1) == in_features_ &&
+             up.size(0) == out_features_ && down.size(0) == up.size(1) &&
+             down.scalar_type() == dtype() && up.scalar_type() == dtype());
+  branch_down_ = std::move(down);
+  branch_up_ = std::move(up);
+}
+
+at::Tensor Linear::product(const at::Tensor& x, Activation activation) const {
+  if (packed_) return packed_linear(x, weight_, bias_, activation);
+  const at::Tensor y =
+      at::linear(x, weight_, bias_.defined() ? std::make_optional(bias_) : std::nullopt);
+  return activation == Activation::kGeluTanh ? at::gelu(y, "tanh") : y;
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x, Activation activation) const {
   T2V_ASSERT(x.dim() == 2 && x.size(1) == in_features_ && x.scalar_type() == weight_.scalar_type());
-  if (packed_) return packed_linear(x, weight_, bias_, activation);
-  const at::Tensor y =
-      at::linear(x, weight_, bias_.defined() ? std::make_optional(bias_) : std::nullopt);
+  if (!branch_down_.defined()) return product(x, activation);
+  at::Tensor y = product(x, Activation::kNone);
+  y.add_(at::linear(at::linear(x, branch_down_), branch_up_));
   return activation == Activation::kGeluTanh ? at::gelu(y, "tanh") : y;
 }
 

@@ -3,7 +3,9 @@
 #include <ATen/Parallel.h>
 #include <malloc.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "core/check.h"
@@ -56,6 +58,26 @@ at::ScalarType choose_dtype(Dtype dtype, const at::Device& device) {
   return !device.is_cpu() || cpu_multiplies_bf16() ? at::kBFloat16 : at::kFloat;
 }
 
+// "MemAvailable" of the system; 0 when it does not tell.
+int64_t machine_available_bytes() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  int64_t kib = 0;
+  std::string unit;
+  while (file >> key >> kib) {
+    std::getline(file, unit);
+    if (key == "MemAvailable:") return kib * 1024;
+  }
+  return 0;
+}
+
+at::Device choose_text_device(TextEncoderDevice wanted, at::Device device) {
+  T2V_REQUIRE(wanted != TextEncoderDevice::kCuda || !device.is_cpu(), ErrorKind::kDevice,
+              "the text encoder cannot run on CUDA: this run is on the CPU "
+              "(--text-encoder-device cuda); try --device cuda");
+  return wanted == TextEncoderDevice::kCpu ? at::Device(at::kCPU) : device;
+}
+
 }  // namespace
 
 const char* dtype_word(at::ScalarType dtype) {
@@ -67,7 +89,8 @@ Compute choose_compute(const EngineOptions& options) {
   ops::set_backend(options.backend == Backend::kReference ? ops::OpBackend::kReference
                                                           : ops::OpBackend::kFused);
   const at::Device device = choose_device(options);
-  return {device, choose_dtype(options.dtype, device)};
+  return {device, choose_dtype(options.dtype, device),
+          choose_text_device(options.text_encoder_device, device)};
 }
 
 std::string describe(const Compute& compute) {
@@ -84,16 +107,31 @@ int64_t peak_host_bytes() {
   return static_cast<int64_t>(usage.ru_maxrss) * 1024;
 }
 
+int64_t current_host_bytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t size = 0;
+  int64_t resident = 0;
+  file >> size >> resident;
+  return resident * ::sysconf(_SC_PAGESIZE);
+}
+
 int64_t available_host_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  int64_t kib = 0;
-  std::string unit;
-  while (file >> key >> kib) {
-    std::getline(file, unit);
-    if (key == "MemAvailable:") return kib * 1024;
+  const int64_t machine = machine_available_bytes();
+  if (machine == 0) return 0;
+  int64_t available = machine + current_host_bytes();
+  // Version 2 of control groups, then version 1; a missing or unlimited one says nothing.
+  for (const char* path :
+       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    std::ifstream file(path);
+    int64_t limit = 0;
+    if (file >> limit && limit > 0) available = std::min(available, limit);
   }
-  return 0;
+  return available;
+}
+
+int64_t available_device_bytes(at::Device device) {
+  T2V_ASSERT(!device.is_cpu());
+  return ops::available_cuda_bytes(device.index());
 }
 
 void trim_host_memory() { ::malloc_trim(0); }

@@ -21,8 +21,13 @@ const char* dtype_word(at::ScalarType dtype);
 
 // The most memory this process has used so far.
 int64_t peak_host_bytes();
-// Memory that this machine can still give.
+// What this process takes now.
+int64_t current_host_bytes();
+// What this process could take in all: what it has, what the machine can still give, within the
+// limit of its control group. 0 where that cannot be told.
 int64_t available_host_bytes();
+// What a device can still give.
+int64_t available_device_bytes(at::Device device);
 // Hands freed memory back to the system between stages.
 void trim_host_memory();
 

@@ -8,26 +8,12 @@
 #include "core/check.h"
 #include "models/vae/decoder.h"
 #include "ops/frames.h"
+#include "pipeline/sink_guard.h"
 
 namespace t2v::pipeline {
 namespace {
 
 constexpr int64_t kNarrowBaseDim = 64;  // the published VAEs have 96
-
-// Removes what a sink has written unless it was finished.
-class SinkGuard {
- public:
-  explicit SinkGuard(FrameSink* sink) : sink_(sink) {}
-  SinkGuard(const SinkGuard&) = delete;
-  SinkGuard& operator=(const SinkGuard&) = delete;
-  ~SinkGuard() {
-    if (sink_) sink_->abort();
-  }
-  void release() noexcept { sink_ = nullptr; }
-
- private:
-  FrameSink* sink_;
-};
 
 models::vae::Decoder load_decoder(const Model& model, Run& run) {
   const auto map = open_weights(model, "vae");

@@ -22,15 +22,14 @@ StepPlan plan_step(const Recipe& recipe, int64_t timestep);
 // Whether any step is guided, so that the negative prompt is needed.
 bool any_step_guided(const Recipe& recipe, const sched::NoiseSchedule& schedule);
 
-// Loads the expert with stage times and progress.
-std::unique_ptr<models::wan::Transformer> load_expert(const Model& model,
-                                                      models::wan::Expert expert, Run& run);
+// Whether an expert's weights stay for the next prompt.
+enum class AfterPrompt { kKeep, kGiveUp };
 
 // noise fp32 [C, T, h, w] -> final latents of the same shape. Throws Error{kNumeric} with the step
-// at which the model's output stopped being finite, Error{kCancelled}.
-at::Tensor run_denoise_stage(
-    const Recipe& recipe, const TextEmbeddings& text, const at::Tensor& noise,
-    const std::function<const models::wan::Transformer&(models::wan::Expert)>& get_expert,
-    Run& run);
+// at which the model's output stopped being finite, Error{kCancelled}, Error{kModel}; the experts
+// may then be in the middle of a pass and must be made anew.
+at::Tensor run_denoise_stage(const Recipe& recipe, const TextEmbeddings& text,
+                             const at::Tensor& noise, models::wan::Experts& experts,
+                             AfterPrompt after, Run& run);
 
 }  // namespace t2v::pipeline

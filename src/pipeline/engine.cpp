@@ -12,12 +12,13 @@
 #include "pipeline/denoise_stage.h"
 #include "pipeline/initial_noise.h"
 #include "pipeline/inspect.h"
+#include "pipeline/loras.h"
 #include "pipeline/model.h"
 #include "pipeline/recipe.h"
+#include "pipeline/residency.h"
 #include "pipeline/text_stage.h"
 #include "pipeline/tokenizer_engine.h"
 #include "text/prompt_clean.h"
-#include "weights/json_file.h"
 
 namespace t2v::pipeline {
 namespace {
@@ -25,25 +26,29 @@ namespace {
 using models::wan::Expert;
 using models::wan::Experts;
 
-// Both experts of a small model stay in memory, so that a loop over prompts does not reload them.
-constexpr int64_t kKeepBothBytes = 1'000'000'000;
-
 class WanEngine final : public Engine {
  public:
   explicit WanEngine(const EngineOptions& options)
-      : model_(open_model(options.model_path)), compute_(choose_compute(options)) {}
+      : options_(options),
+        model_(open_model(options, open_storage(options))),
+        compute_(choose_compute(options)),
+        loras_(open_loras(options, model_)),
+        base_host_bytes_(current_host_bytes()) {}
 
   Recipe resolve(const Request& request) const override {
     Recipe recipe = resolve_recipe(request, model_);
-    require_memory(recipe, model_, compute_);
+    require_fit(memory_plan(recipe), recipe, compute_);
     if (!recipe.latents_path.empty()) make_initial_noise(recipe, geometry_of(recipe));
     return recipe;
   }
   std::string recipe_json(const Recipe& recipe) const override {
-    return recipe_to_json(recipe, model_, dtype_word(compute_.dtype));
+    return recipe_to_json(recipe, model_, options_, dtype_word(compute_.dtype));
   }
   ResolvedSettings plan(const Recipe& recipe) const override {
-    return plan_of(recipe, model_, compute_);
+    ResolvedSettings lines = plan_of(recipe, model_, compute_);
+    for (auto& line : describe_plan(memory_plan(recipe), compute_))
+      lines.push_back(std::move(line));
+    return lines;
   }
   std::string inspect_json() const override { return inspect_to_json(model_); }
   std::string inspect_text() const override { return inspect_to_text(model_); }
@@ -110,9 +115,11 @@ class WanEngine final : public Engine {
         sched::make_noise_schedule(recipe.solver, recipe.sigma_table, recipe.steps, recipe.shift);
     // A dump always shows the negative prompt, also when no step uses it.
     const bool with_uncond = any_step_guided(recipe, schedule) || run.dump().wanted();
-    const TextEmbeddings text = run_text_stage(model_, recipe, with_uncond, run);
+    const MemoryPlan plan = memory_plan(recipe);
+    require_fit(plan, recipe, compute_);
+    const TextEmbeddings text = run_text_stage(model_, recipe, with_uncond, plan.text_stream, run);
     trim_host_memory();
-    const at::Tensor latents = denoise(recipe, text, noise, run);
+    const at::Tensor latents = denoise(recipe, text, noise, plan, run);
     const std::string json = recipe_json(recipe);
     if (!outputs.save_latents_path.empty()) write_latents(outputs.save_latents_path, latents, json);
     if (outputs.sink || run.dump().wanted())
@@ -121,24 +128,33 @@ class WanEngine final : public Engine {
     return finish_report(run, recipe);
   }
 
+  MemoryPlan memory_plan(const Recipe& recipe) const {
+    PlanInput input = plan_input(recipe, model_, compute_, base_host_bytes_);
+    input.transformer.loras = loras_.bytes();
+    return make_plan(input, choose_budgets(options_, compute_));
+  }
+
+  // An expert with its blocks still in the files.
+  std::unique_ptr<models::wan::Transformer> open_expert(Expert expert,
+                                                        const models::wan::BlockPlan& plan) const {
+    const bool high = expert == Expert::kHighNoise;
+    auto map = std::make_shared<weights::WeightMap>(
+        open_weights(model_, high ? "transformer" : "transformer_2"));
+    map->attach(high ? loras_.high_noise : loras_.low_noise);
+    return std::make_unique<models::wan::Transformer>(model_.transformer, std::move(map), plan,
+                                                      compute_.dtype, compute_.device);
+  }
+
   at::Tensor denoise(const Recipe& recipe, const TextEmbeddings& text, const at::Tensor& noise,
-                     Run& run) {
-    if (!experts_) {
-      int64_t bytes = open_weights(model_, "transformer").checkpoint().bytes_total();
-      keep_experts_ = 2 * bytes <= kKeepBothBytes;
-      experts_.emplace([this](Expert expert) { return load_expert(model_, expert, *current_run_); },
-                       keep_experts_);
-    }
-    current_run_ = &run;
-    at::Tensor latents = run_denoise_stage(
-        recipe, text, noise,
-        [&](Expert expert) -> const models::wan::Transformer& {
-          if (!experts_->is_loaded(expert)) trim_host_memory();
-          return experts_->get(expert);
-        },
-        run);
-    current_run_ = nullptr;
-    if (!keep_experts_) experts_.reset();
+                     const MemoryPlan& plan, Run& run) {
+    // Experts that stayed from the prompt before serve this one too, when its plan still has room.
+    if (!experts_ || !plan.keep_loaded)
+      experts_.emplace(
+          [this, blocks = plan.blocks](Expert expert) { return open_expert(expert, blocks); },
+          plan.keep_both_experts);
+    const auto after = plan.keep_loaded ? AfterPrompt::kKeep : AfterPrompt::kGiveUp;
+    at::Tensor latents = run_denoise_stage(recipe, text, noise, *experts_, after, run);
+    if (!plan.keep_loaded) experts_.reset();
     trim_host_memory();
     return latents;
   }
@@ -193,15 +209,8 @@ class WanEngine final : public Engine {
   }
 
   double saved_fps(const SavedLatents& saved) const {
-    const double fallback = overlay(model_.own_settings, model_.variant.defaults).fps.value_or(16);
-    if (saved.recipe_json.empty()) return fallback;
-    try {
-      const auto json =
-          weights::JsonFile::parse(saved.recipe_json, "saved recipe", ErrorKind::kInput);
-      return json.find_double("fps", 0.01, 1000).value_or(fallback);
-    } catch (const Error&) {  // a recipe is a convenience: frames can be had without it
-      return fallback;
-    }
+    return saved.fps.value_or(
+        overlay(model_.own_settings, model_.variant.defaults).fps.value_or(16));
   }
 
   Report finish_report(Run& run, const Recipe& recipe) const {
@@ -214,11 +223,12 @@ class WanEngine final : public Engine {
     return report;
   }
 
+  EngineOptions options_;
   Model model_;
   Compute compute_;
-  bool keep_experts_ = false;
+  ExpertLoras loras_;
+  int64_t base_host_bytes_;  // of the process, before any weight was read
   std::optional<Experts> experts_;
-  Run* current_run_ = nullptr;  // the run that pays for loading an expert
 };
 
 }  // namespace
@@ -227,8 +237,8 @@ class WanEngine final : public Engine {
 namespace t2v {
 
 std::unique_ptr<Engine> open_engine(const EngineOptions& options) {
-  if (options.model_path.empty() && !options.tokenizer_path.empty())
-    return pipeline::open_tokenizer_engine(options.tokenizer_path);
+  if (options.model_path.empty() && !options.components.tokenizer.empty())
+    return pipeline::open_tokenizer_engine(options.components.tokenizer);
   return std::make_unique<pipeline::WanEngine>(options);
 }
 

@@ -4,22 +4,39 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/randn.h>
 
+#include <algorithm>
+#include <iterator>
+
 #include "core/check.h"
 #include "weights/checkpoint.h"
+#include "weights/json_file.h"
 #include "weights/safetensors_writer.h"
 
 namespace t2v::pipeline {
 namespace {
 
 constexpr const char* kRecipeKey = "t2v.recipe";
+constexpr const char* kNames[] = {"latents", "latents_final", "samples"};
+
+std::optional<double> fps_of(const std::string& recipe_json) {
+  try {
+    const auto json = weights::JsonFile::parse(recipe_json, "saved recipe", ErrorKind::kInput);
+    return json.find_double("fps", 0.01, 1000);
+  } catch (const Error&) {  // a recipe is a convenience: frames can be had without it
+    return std::nullopt;
+  }
+}
 
 }  // namespace
 
 SavedLatents read_latents(const std::string& path) {
   const auto file = weights::Checkpoint::open(path, ErrorKind::kInput);
-  const char* name = file.contains("latents") ? "latents" : "latents_final";
-  T2V_REQUIRE(file.contains(name), ErrorKind::kInput, "no tensor 'latents' in latents file (", path,
+  const auto wanted = std::find_if(std::begin(kNames), std::end(kNames),
+                                   [&](const char* known) { return file.contains(known); });
+  T2V_REQUIRE(wanted != std::end(kNames), ErrorKind::kInput,
+              "no tensor 'latents', 'latents_final' or 'samples' in latents file (", path,
               "); is it one that --save-latents wrote?");
+  const std::string name = *wanted;
   at::Tensor latents = file.load(name);
   T2V_REQUIRE(at::isFloatingType(latents.scalar_type()), ErrorKind::kInput, "tensor '", name,
               "' is not of a float type (", path, ")");
@@ -30,8 +47,12 @@ SavedLatents read_latents(const std::string& path) {
               path, ")");
   T2V_REQUIRE(at::isfinite(latents).all().item<bool>(), ErrorKind::kInput, "tensor '", name,
               "' holds NaN or infinite values (", path, ")");
-  const auto found = file.metadata().find(kRecipeKey);
-  return {latents, found == file.metadata().end() ? "" : found->second};
+  SavedLatents saved{.latents = latents, .recipe_json = {}, .fps = {}};
+  if (const auto found = file.metadata().find(kRecipeKey); found != file.metadata().end()) {
+    saved.recipe_json = found->second;
+    saved.fps = fps_of(saved.recipe_json);
+  }
+  return saved;
 }
 
 void write_latents(const std::string& path, const at::Tensor& latents,

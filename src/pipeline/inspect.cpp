@@ -7,20 +7,11 @@
 #include "core/check.h"
 #include "pipeline/compute.h"
 #include "pipeline/recipe.h"
+#include "pipeline/residency.h"
 #include "weights/tensor_table.h"
 
 namespace t2v::pipeline {
 namespace {
-
-std::string gigabytes(int64_t bytes) {
-  char text[32];
-  if (bytes < 1000 * 1000 * 1000) {
-    std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
-  } else {
-    std::snprintf(text, sizeof text, "%.2f GB", static_cast<double>(bytes) / 1e9);
-  }
-  return text;
-}
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string out = "[";
@@ -34,25 +25,18 @@ std::string join(const std::vector<std::string>& words) {
   return out;
 }
 
-int64_t element_bytes(at::ScalarType dtype) { return dtype == at::kFloat ? 4 : 2; }
-
-// Weights of a component once read, in the compute type.
-int64_t resident_bytes(const weights::ComponentTable& table, at::ScalarType dtype) {
-  return table.num_parameters * element_bytes(dtype);
-}
-
-// Largest moment of a run: one expert with its activations. An estimate for people, not a promise.
-int64_t estimate_peak(const Recipe& recipe, const Model& m, const Compute& compute) {
-  const Geometry g = make_geometry(recipe.width, recipe.height, recipe.frames, m.geometry_rules());
-  int64_t weights_bytes = 0;
-  for (const auto& table : weights::tensor_tables(m.folder)) {
-    if (table.component == "text_encoder") continue;  // streamed block by block
-    weights_bytes = std::max(weights_bytes, resident_bytes(table, compute.dtype));
-  }
-  const int64_t c = m.transformer.size();
-  const int64_t e = element_bytes(compute.dtype);
-  const int64_t activations = g.num_tokens * (c * (4 + 7 * e) + m.transformer.ffn_size * e);
-  return weights_bytes + activations + 400'000'000;  // the libraries themselves
+// One table per component with weights.
+std::vector<weights::ComponentTable> tables_of(const Model& m) {
+  using weights::ModelPart;
+  std::vector<weights::ComponentTable> tables;
+  const auto add = [&](const char* name, const weights::ComponentFiles& files, ModelPart part) {
+    if (files) tables.push_back(weights::tensor_table(name, *files.checkpoint, part));
+  };
+  add("text_encoder", m.folder.text_encoder, ModelPart::kTextEncoder);
+  add("transformer", m.folder.transformer, ModelPart::kTransformer);
+  add("transformer_2", m.folder.transformer_2, ModelPart::kTransformer);
+  add("vae", m.folder.vae, ModelPart::kVae);
+  return tables;
 }
 
 }  // namespace
@@ -80,7 +64,7 @@ std::string inspect_to_json(const Model& m) {
   };
   for (const auto& [flag, value] : preset_values("official", m)) json["defaults"][flag] = value;
   int64_t total = 0;
-  for (const auto& table : weights::tensor_tables(m.folder)) {
+  for (const auto& table : tables_of(m)) {
     nlohmann::ordered_json tensors = nlohmann::ordered_json::array();
     for (const auto& row : table.tensors)
       tensors.push_back({{"name", row.name},
@@ -111,7 +95,7 @@ std::string inspect_to_text(const Model& m) {
     if (flag != "negative-prompt") out += core::str(" --", flag, " ", value);
   out += "\n\n";
   char line[256];
-  const auto tables = weights::tensor_tables(m.folder);
+  const auto tables = tables_of(m);
   for (const auto& table : tables) {
     std::snprintf(line, sizeof line, "%-14s %10s  %6.2f G parameters  %4zu tensors  %s\n",
                   table.component.c_str(), gigabytes(table.bytes).c_str(),
@@ -137,21 +121,9 @@ ResolvedSettings plan_of(const Recipe& recipe, const Model& m, const Compute& co
                             " x ", g.latent_width)},
       {"tokens", core::str(g.num_tokens)},
   };
-  for (const auto& table : weights::tensor_tables(m.folder))
+  for (const auto& table : tables_of(m))
     plan.emplace_back("weights of " + table.component, gigabytes(table.bytes));
-  plan.emplace_back("host memory, estimated", gigabytes(estimate_peak(recipe, m, compute)));
-  plan.emplace_back("host memory, available", gigabytes(available_host_bytes()));
   return plan;
-}
-
-void require_memory(const Recipe& recipe, const Model& m, const Compute& compute) {
-  if (!compute.device.is_cpu()) return;
-  const int64_t needed = estimate_peak(recipe, m, compute);
-  const int64_t available = available_host_bytes();
-  T2V_REQUIRE(available == 0 || needed <= available, ErrorKind::kOutOfMemory,
-              "not enough host memory: this run needs about ", gigabytes(needed), ", free are ",
-              gigabytes(available), " (", recipe.width, "x", recipe.height, ", ", recipe.frames,
-              " frames); try a smaller --size or fewer --frames");
 }
 
 }  // namespace t2v::pipeline

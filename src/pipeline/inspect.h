@@ -15,8 +15,4 @@ std::string inspect_to_text(const Model& model);
 // Device, model, sizes, memory: what --dry-run shows beside the recipe.
 ResolvedSettings plan_of(const Recipe& recipe, const Model& model, const Compute& compute);
 
-// Refuses a run that cannot fit into the host's memory, before any work. Throws Error{kOutOfMemory}
-// with the figures.
-void require_memory(const Recipe& recipe, const Model& model, const Compute& compute);
-
 }  // namespace t2v::pipeline

@@ -1,4 +1,4 @@
-// A model folder opened: specs, headers and tokenizer at hand, no weights read.
+// A model opened: components found, specs and tokenizer at hand, no weights read.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include "models/vae/spec.h"
 #include "pipeline/geometry.h"
 #include "pipeline/settings.h"
+#include "t2v/request.h"
 #include "text/tokenizer.h"
 #include "weights/model_folder.h"
 #include "weights/weight_map.h"
@@ -16,7 +17,8 @@
 namespace t2v::pipeline {
 
 struct Model {
-  weights::ModelFolder folder;
+  weights::ModelFolder folder;  // every component's checkpoint is open
+  std::shared_ptr<const weights::Storage> storage;
   models::TextEncoderSpec text_encoder;
   models::TransformerSpec transformer;  // both experts have the same
   models::vae::VaeSpec vae;
@@ -24,15 +26,22 @@ struct Model {
   Settings own_settings;             // t2v.json
   std::optional<double> flow_shift;  // scheduler file
   int64_t text_len = 512;            // padded prompt length
+  std::string tokenizer_name;        // where the tokenizer is from
   std::unique_ptr<text::Tokenizer> tokenizer;
 
-  [[nodiscard]] bool two_experts() const { return !folder.transformer_2.empty(); }
+  [[nodiscard]] bool two_experts() const { return static_cast<bool>(folder.transformer_2); }
   [[nodiscard]] GeometryRules geometry_rules() const;
 };
 
-// Reads all configs and checks them against each other and against the names and shapes of all
-// tensors. Throws Error{kModel}.
-Model open_model(const std::string& path);
+std::shared_ptr<const weights::Storage> open_storage(const EngineOptions& options);
+
+// Finds the components by content (options.model_path, options.components), reads all configs and
+// headers, once, and checks them against each other. Also opens models that `require_runnable`
+// refuses. Throws Error{kModel, kRemote}.
+Model open_model(const EngineOptions& options, std::shared_ptr<const weights::Storage> storage);
+
+// Throws Error{kModel} naming the model when this version cannot generate with it.
+void require_runnable(const Model& model);
 
 // The weights of one component, by name ("text_encoder", "transformer", "transformer_2", "vae").
 weights::WeightMap open_weights(const Model& model, const std::string& component);

@@ -6,11 +6,15 @@
 #include <random>
 
 #include "core/check.h"
+#include "pipeline/loras.h"
 #include "sched/noise_schedule.h"
 #include "t2v/version.h"
+#include "weights/storage.h"
 
 namespace t2v::pipeline {
 namespace {
+
+using Json = nlohmann::ordered_json;
 
 Settings settings_of(const Request& r) {
   Settings s;
@@ -44,6 +48,29 @@ uint64_t random_seed() {
   return device();  // 32 bits: short enough to type
 }
 
+const char* word_of(weights::LoraExpert expert) noexcept {
+  if (expert == weights::LoraExpert::kBoth) return "both";
+  return expert == weights::LoraExpert::kHighNoise ? "high" : "low";
+}
+
+// What makes the weights others than the model's own; keys of components are flags of `t2v
+// generate`.
+void add_files(const EngineOptions& options, Json& json) {
+  const ComponentPaths& components = options.components;
+  for (const auto& [key, path] : {std::pair{"transformer", &components.transformer},
+                                  {"transformer_low", &components.transformer_low},
+                                  {"text_encoder", &components.text_encoder},
+                                  {"vae", &components.vae},
+                                  {"tokenizer", &components.tokenizer}}) {
+    if (!path->empty()) json[key] = weights::base_name(*path);
+  }
+  for (const LoraOption& lora : options.loras) {
+    json["loras"].push_back({{"file", weights::base_name(lora.path)},
+                             {"expert", word_of(expert_of(lora))},
+                             {"strength", lora.strength}});
+  }
+}
+
 std::string number(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.10g", value);
@@ -53,6 +80,7 @@ std::string number(double value) {
 }  // namespace
 
 Recipe resolve_recipe(const Request& request, const Model& model) {
+  require_runnable(model);
   const Settings s = overlay(settings_of(request), settings_below(request.preset, model));
   Recipe r;
   r.prompt = request.prompt;
@@ -107,9 +135,9 @@ ResolvedSettings preset_values(const std::string& preset, const Model& model) {
       {"frames", core::str(*s.frames)},
       {"fps", number(*s.fps)},
       {"steps", core::str(*s.steps)},
-      {"solver", word_for(*s.solver)},
+      {"solver", solver_name(*s.solver)},
       {"shift", number(*s.shift)},
-      {"sigma-table", word_for(*s.sigma_table)},
+      {"sigma-table", sigma_table_name(*s.sigma_table)},
       {"guidance-scale-high", number(*s.guidance_scale_high)},
       {"guidance-scale-low", number(*s.guidance_scale_low)},
   };
@@ -117,8 +145,9 @@ ResolvedSettings preset_values(const std::string& preset, const Model& model) {
   return values;
 }
 
-std::string recipe_to_json(const Recipe& r, const Model& model, const std::string& dtype) {
-  nlohmann::ordered_json json = {
+std::string recipe_to_json(const Recipe& r, const Model& model, const EngineOptions& options,
+                           const std::string& dtype) {
+  Json json = {
       {"t2v", kVersion},
       {"model", model.variant.name},
       {"prompt", r.prompt},
@@ -127,9 +156,9 @@ std::string recipe_to_json(const Recipe& r, const Model& model, const std::strin
       {"frames", r.frames},
       {"fps", r.fps},
       {"steps", r.steps},
-      {"solver", word_for(r.solver)},
+      {"solver", solver_name(r.solver)},
       {"shift", r.shift},
-      {"sigma_table", word_for(r.sigma_table)},
+      {"sigma_table", sigma_table_name(r.sigma_table)},
       {"guidance_scale_high", r.guidance_scale.high_noise},
       {"guidance_scale_low", r.guidance_scale.low_noise},
       {"seed", r.seed},
@@ -138,7 +167,8 @@ std::string recipe_to_json(const Recipe& r, const Model& model, const std::strin
   };
   if (r.boundary) json["boundary"] = *r.boundary;
   if (!r.latents_path.empty()) json["latents"] = r.latents_path;
-  return json.dump();
+  add_files(options, json);
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace t2v::pipeline

@@ -44,6 +44,14 @@ void Run::in_stage(Stage stage, const std::function<void()>& work) {
   nested_ms_ = outer_nested + wall;
 }
 
+void Run::add_read_time(int64_t bytes, int64_t busy_ns) {
+  streamed_bytes_ += bytes;
+  streaming_ns_ += busy_ns;
+  report_.weights.gb_per_s =
+      streaming_ns_ > 0 ? static_cast<double>(streamed_bytes_) / static_cast<double>(streaming_ns_)
+                        : 0;
+}
+
 void Run::add_bytes_read(Stage stage, int64_t bytes) { entry(stage).bytes_read += bytes; }
 
 }  // namespace t2v::pipeline

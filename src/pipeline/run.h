@@ -17,6 +17,7 @@ namespace t2v::pipeline {
 struct Compute {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
+  at::Device text_encoder_device = at::kCPU;
 };
 
 class Run {
@@ -31,10 +32,13 @@ class Run {
   // Throws Error{kCancelled} when the user asked to stop.
   void check_cancelled() const;
   void tell(Stage stage, int64_t done, int64_t total, const std::string& expert = {}) const;
+  void tell(const ProgressEvent& event) const { progress_.on_progress(event); }
 
   // Runs `work` as part of a stage: its time is added to the stage's, minus that of stages inside.
   void in_stage(Stage stage, const std::function<void()>& work);
   void add_bytes_read(Stage stage, int64_t bytes);
+  // Reads of weight streams and the wall time in which there were any; for the report's GB/s.
+  void add_read_time(int64_t bytes, int64_t busy_ns);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -46,6 +50,8 @@ class Run {
   TensorDump dump_;
   Report report_;
   Clock::time_point start_ = Clock::now();
+  int64_t streamed_bytes_ = 0;
+  int64_t streaming_ns_ = 0;
   double nested_ms_ = 0;  // time of stages that ran inside the current one
 };
 

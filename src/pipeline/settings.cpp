@@ -4,7 +4,6 @@
 #include <charconv>
 
 #include "core/check.h"
-#include "weights/json_file.h"
 
 namespace t2v::pipeline {
 namespace {
@@ -90,40 +89,93 @@ Settings overlay(const Settings& upper, const Settings& lower) {
   return s;
 }
 
+const char* task_words(ModelTask task) noexcept {
+  switch (task) {
+    case ModelTask::kTextToVideo:
+      return "text-to-video";
+    case ModelTask::kImageToVideo:
+      return "image-to-video";
+    case ModelTask::kTextImageToVideo:
+      return "text-and-image-to-video";
+  }
+  return "";
+}
+
+namespace {
+
+// Image-to-video transformers get a mask of 4 channels and the image's latents beside the noise.
+ModelTask task_of(const models::TransformerSpec& spec) {
+  if (spec.image_size > 0 || spec.in_channels == 2 * spec.out_channels + 4)
+    return ModelTask::kImageToVideo;
+  return spec.out_channels == 48 ? ModelTask::kTextImageToVideo : ModelTask::kTextToVideo;
+}
+
+std::string blocks_text(const models::TransformerSpec& spec) {
+  return core::str(spec.num_blocks, " blocks of ", spec.num_heads, " heads x ", spec.head_size);
+}
+
+// "14B", "A14B", ...; "" when the dimensions are those of no published model.
+std::string size_name(const models::TransformerSpec& spec, bool two_experts) {
+  if (spec.size() == 5120 && spec.num_blocks == 40) return two_experts ? "A14B" : "14B";
+  if (spec.size() == 3072 && spec.num_blocks == 30 && !two_experts) return "5B";
+  return spec.size() == 1536 && spec.num_blocks == 30 && !two_experts ? "1.3B" : "";
+}
+
+Settings published_defaults(ModelTask task, const std::string& size, bool two_experts) {
+  if (task == ModelTask::kTextImageToVideo) {
+    Settings s = wan_defaults(50, 5, 5.0, 5.0);
+    s.height = 704;
+    s.frames = 121;
+    s.fps = 24;
+    return s;
+  }
+  if (two_experts)
+    return task == ModelTask::kTextToVideo ? wan_defaults(40, 12, 4.0, 3.0)
+                                           : wan_defaults(40, 5, 3.5, 3.5);
+  if (size != "1.3B") return wan_defaults(50, 5, 5.0, 5.0);
+  Settings s = wan_defaults(50, 8, 6.0, 6.0);
+  s.width = 832;
+  s.height = 480;
+  return s;
+}
+
+const char* short_name(ModelTask task) {
+  if (task == ModelTask::kTextToVideo) return "T2V";
+  return task == ModelTask::kImageToVideo ? "I2V" : "TI2V";
+}
+
+}  // namespace
+
 ModelVariant identify_model(const models::TransformerSpec& spec, bool two_experts,
                             std::optional<double> boundary_ratio) {
-  const bool is_14b = spec.size() == 5120 && spec.num_blocks == 40;
-  const bool is_1_3b = spec.size() == 1536 && spec.num_blocks == 30;
   ModelVariant variant;
-  if (two_experts) {
-    variant.name = is_14b ? "Wan2.2-T2V-A14B" : "";
-    variant.defaults = wan_defaults(40, 12, 4.0, 3.0);
-    variant.defaults.boundary = boundary_ratio.value_or(0.875);
-  } else if (is_1_3b) {
-    variant.name = "Wan2.1-T2V-1.3B";
-    variant.defaults = wan_defaults(50, 8, 6.0, 6.0);
-    variant.defaults.width = 832;
-    variant.defaults.height = 480;
+  variant.task = task_of(spec);
+  const std::string size = size_name(spec, two_experts);
+  variant.defaults = published_defaults(variant.task, size, two_experts);
+  if (two_experts)
+    variant.defaults.boundary =
+        boundary_ratio.value_or(variant.task == ModelTask::kTextToVideo ? 0.875 : 0.900);
+  const bool is_5b = variant.task == ModelTask::kTextImageToVideo;
+  if (!size.empty() && is_5b == (size == "5B")) {
+    const bool is_22 = two_experts || is_5b;
+    variant.name = core::str(is_22 ? "Wan2.2-" : "Wan2.1-", short_name(variant.task), "-", size);
   } else {
-    variant.name = is_14b ? "Wan2.1-T2V-14B" : "";
-    variant.defaults = wan_defaults(50, 5, 5.0, 5.0);
-  }
-  if (variant.name.empty()) {
-    variant.name = core::str("Wan text-to-video model, ", two_experts ? "two experts, " : "",
-                             spec.num_blocks, " blocks of ", spec.num_heads, " x ", spec.head_size);
+    variant.name =
+        core::str("Wan ", task_words(variant.task), " model, ", two_experts ? "two experts, " : "",
+                  spec.num_blocks, " blocks of ", spec.num_heads, " x ", spec.head_size);
   }
   return variant;
 }
 
-std::string read_model_name(const std::string& t2v_json_path) {
-  if (t2v_json_path.empty()) return "";
-  return weights::JsonFile::read(t2v_json_path).find_string("name").value_or("");
+std::string looks_like(const models::TransformerSpec& spec, bool two_experts) {
+  if (size_name(spec, two_experts).empty())
+    return core::str("a Wan ", task_words(task_of(spec)), " model (", blocks_text(spec), ")");
+  return core::str(identify_model(spec, two_experts, std::nullopt).name, " (", blocks_text(spec),
+                   ")");
 }
 
-Settings read_model_settings(const std::string& t2v_json_path) {
+Settings read_model_settings(const weights::JsonFile& file) {
   Settings s;
-  if (t2v_json_path.empty()) return s;
-  const auto file = weights::JsonFile::read(t2v_json_path);
   constexpr const char* kKeys[] = {"name",
                                    "text_len",
                                    "size",
@@ -179,32 +231,16 @@ Settings preset_settings(const std::string& name, std::optional<double> flow_shi
 
 Solver parse_solver(const std::string& word) {
   for (const Solver solver : {Solver::kUniPC, Solver::kEuler, Solver::kDpmpp})
-    if (word == word_for(solver)) return solver;
+    if (word == solver_name(solver)) return solver;
   throw Error(ErrorKind::kUsage,
               core::str("unknown solver '", word, "'; try one of: unipc, euler, dpm++"));
 }
 
 SigmaTable parse_sigma_table(const std::string& word) {
   for (const SigmaTable table : {SigmaTable::kWan, SigmaTable::kDiffusers})
-    if (word == word_for(table)) return table;
+    if (word == sigma_table_name(table)) return table;
   throw Error(ErrorKind::kUsage,
               core::str("unknown sigma table '", word, "'; try one of: wan, diffusers"));
-}
-
-const char* word_for(Solver solver) noexcept {
-  switch (solver) {
-    case Solver::kUniPC:
-      return "unipc";
-    case Solver::kEuler:
-      return "euler";
-    case Solver::kDpmpp:
-      return "dpm++";
-  }
-  return "";
-}
-
-const char* word_for(SigmaTable table) noexcept {
-  return table == SigmaTable::kWan ? "wan" : "diffusers";
 }
 
 }  // namespace t2v::pipeline

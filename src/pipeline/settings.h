@@ -7,6 +7,7 @@
 
 #include "models/spec.h"
 #include "t2v/request.h"
+#include "weights/json_file.h"
 
 namespace t2v::pipeline {
 
@@ -22,20 +23,25 @@ struct Settings {
 // Fields of `upper` win.
 Settings overlay(const Settings& upper, const Settings& lower);
 
+// What a model makes, from what.
+enum class ModelTask { kTextToVideo, kImageToVideo, kTextImageToVideo };
+const char* task_words(ModelTask task) noexcept;  // "text-to-video"
+
 // What a known model is.
 struct ModelVariant {
-  std::string name;   // "Wan2.2-T2V-A14B", or a description of an unknown one
+  std::string name;  // "Wan2.2-T2V-A14B", or a description of an unknown one
+  ModelTask task = ModelTask::kTextToVideo;
   Settings defaults;  // complete but for text_len
 };
 
 // By the transformer's dimensions and the number of experts (table of the published defaults).
 ModelVariant identify_model(const models::TransformerSpec& spec, bool two_experts,
                             std::optional<double> boundary_ratio);
+// "Wan2.1-T2V-1.3B (30 blocks of 12 heads x 128)", for messages.
+std::string looks_like(const models::TransformerSpec& spec, bool two_experts);
 
 // The model folder's own t2v.json. Throws Error{kModel} naming file and key.
-Settings read_model_settings(const std::string& t2v_json_path);
-// "name" of t2v.json; "".
-std::string read_model_name(const std::string& t2v_json_path);
+Settings read_model_settings(const weights::JsonFile& file);
 
 // A preset; flow_shift: the shift of the model's scheduler file. Throws Error{kUsage} with the
 // names.
@@ -44,7 +50,5 @@ constexpr const char* kPresetNames[] = {"official", "diffusers"};
 
 Solver parse_solver(const std::string& word);           // "unipc", "euler", "dpm++"
 SigmaTable parse_sigma_table(const std::string& word);  // "wan", "diffusers"
-const char* word_for(Solver solver) noexcept;
-const char* word_for(SigmaTable table) noexcept;
 
 }  // namespace t2v::pipeline

@@ -35,7 +35,7 @@ void dump_embeddings(const std::string& name, const at::Tensor& rows, const Mode
 }  // namespace
 
 TextEmbeddings run_text_stage(const Model& model, const Recipe& recipe, bool with_uncond,
-                              Run& run) {
+                              const weights::StreamOptions& stream, Run& run) {
   std::vector<std::vector<int64_t>> ids;
   const auto tokenize = [&](const std::string& prompt, const std::string& name) {
     auto encoded = model.tokenizer->encode(text::clean_prompt(prompt), model.text_len);
@@ -48,19 +48,36 @@ TextEmbeddings run_text_stage(const Model& model, const Recipe& recipe, bool wit
   tokenize(recipe.prompt, "prompt");
   if (with_uncond) tokenize(recipe.negative_prompt, "negative");
 
+  const at::Device device = run.compute().text_encoder_device;
+  // No fp16 products on the CPU.
+  const at::ScalarType dtype =
+      device.is_cpu() && run.compute().dtype == at::kHalf ? at::kFloat : run.compute().dtype;
   std::optional<models::umt5::Encoder> encoder;
+  int64_t bytes_before = 0;
   run.in_stage(Stage::kLoadTextEncoder, [&] {
-    encoder.emplace(model.text_encoder, open_weights(model, "text_encoder"), run.compute().dtype,
-                    run.compute().device);
+    auto map = open_weights(model, "text_encoder");
+    bytes_before = map.bytes_read();
+    encoder.emplace(model.text_encoder, std::move(map), dtype, device);
   });
   std::vector<at::Tensor> states;
+  const auto& weights = encoder->weights();
   run.in_stage(Stage::kTextEncode, [&] {
-    states = encoder->encode(ids, [&](int64_t done, int64_t total) {
-      run.tell(Stage::kTextEncode, done, total);
+    states = encoder->encode(ids, stream, [&](int64_t done, int64_t total) {
+      run.tell({.stage = Stage::kTextEncode,
+                .done = done,
+                .total = total,
+                .expert = {},
+                .bytes_done = weights.bytes_read() - bytes_before,
+                .bytes_total = weights.checkpoint().bytes_total()});
       run.check_cancelled();
     });
   });
-  run.add_bytes_read(Stage::kTextEncode, encoder->weights().bytes_read());
+  const weights::StreamCounts& counts = encoder->counts();
+  run.add_bytes_read(Stage::kTextEncode, weights.bytes_read() - bytes_before);
+  run.add_read_time(counts.bytes, counts.busy_ns);
+  run.report().weights.bytes += weights.bytes_read() - bytes_before;
+  run.report().weights.stall_ms += static_cast<double>(counts.stall_ns) * 1e-6;
+  for (at::Tensor& state : states) state = state.to(run.compute().device);
   dump_embeddings("prompt", states[0], model, run);
   if (with_uncond) dump_embeddings("negative", states[1], model, run);
   return {states[0], with_uncond ? states[1] : at::Tensor()};

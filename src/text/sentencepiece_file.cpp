@@ -9,6 +9,7 @@
 #include <fstream>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include "core/check.h"
 #include "core/utf8.h"
@@ -229,11 +230,16 @@ std::string read_bytes(const std::string& path) {
 }  // namespace
 
 SentencePieceFile read_sentencepiece(const std::string& path) {
+  return parse_sentencepiece(read_bytes(path), path);
+}
+
+SentencePieceFile parse_sentencepiece(std::string bytes, const std::string& name) {
+  T2V_REQUIRE(!bytes.empty(), ErrorKind::kModel, "tokenizer: the file is empty (", name, ")");
   SentencePieceFile file;
-  file.bytes = read_bytes(path);
+  file.bytes = std::move(bytes);
   const std::string why = read_model(file);
   T2V_REQUIRE(why.empty(), ErrorKind::kModel,
-              "tokenizer: cannot use the SentencePiece model: ", why, " (", path, ")");
+              "tokenizer: cannot use the SentencePiece model: ", why, " (", name, ")");
   return file;
 }
 

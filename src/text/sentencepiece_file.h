@@ -25,5 +25,7 @@ struct SentencePieceFile {
 // well-formed, with pieces (exactly one unknown piece), trainer and normalizer settings, and a
 // normalizer table that does not point outside of itself.
 SentencePieceFile read_sentencepiece(const std::string& path);
+// The same for a file's content; name is for messages.
+SentencePieceFile parse_sentencepiece(std::string bytes, const std::string& name);
 
 }  // namespace t2v::text

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 #include "core/check.h"
 #include "text/sentencepiece_file.h"
@@ -42,24 +43,28 @@ std::optional<int64_t> take_extra_id(std::string_view& text) {
   return number;
 }
 
-// "extra_ids" of a tokenizer_config.json, else one more than the highest `<extra_id_N>` in it.
-// Only these two facts are needed here, so the file is searched and not parsed.
-std::optional<int64_t> extra_ids_of_config(const std::filesystem::path& path) {
+// "" when there is none of a sane size.
+std::string read_config(const std::filesystem::path& path) {
   std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) return std::nullopt;
-  if (std::filesystem::file_size(path, error) > kMaxConfigBytes || error) return std::nullopt;
+  if (!std::filesystem::is_regular_file(path, error)) return "";
+  if (std::filesystem::file_size(path, error) > kMaxConfigBytes || error) return "";
   std::ifstream in(path, std::ios::binary);
-  const std::string config{std::istreambuf_iterator<char>(in), {}};
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// "extra_ids" of a tokenizer_config.json, else one more than the highest `<extra_id_N>` in it.
+// Only these two facts are needed here, so the text is searched and not parsed.
+std::optional<int64_t> extra_ids_of_config(std::string_view config) {
   constexpr std::string_view kKey = "\"extra_ids\"";
-  if (const size_t key = config.find(kKey); key != std::string::npos) {
+  if (const size_t key = config.find(kKey); key != std::string_view::npos) {
     const size_t value = config.find_first_not_of(" \t\r\n:", key + kKey.size());
-    std::string_view rest = std::string_view(config).substr(std::min(value, config.size()));
+    std::string_view rest = config.substr(std::min(value, config.size()));
     if (const auto number = take_number(rest)) return number;
   }
   std::optional<int64_t> found;
-  for (size_t at = config.find(kExtraHead); at != std::string::npos;
+  for (size_t at = config.find(kExtraHead); at != std::string_view::npos;
        at = config.find(kExtraHead, at + 1)) {
-    std::string_view rest = std::string_view(config).substr(at);
+    std::string_view rest = config.substr(at);
     if (const auto number = take_extra_id(rest)) found = std::max(found.value_or(0), *number + 1);
   }
   return found;
@@ -74,7 +79,7 @@ std::string_view trim_spaces(std::string_view text) {
 }  // namespace
 
 struct Tokenizer::Model {
-  explicit Model(const std::string& path);
+  Model(const SentencePieceFile& file, const std::string& name);
 
   // The text after the model's own normalizer.
   std::string normalized(std::string_view text) const;
@@ -86,11 +91,10 @@ struct Tokenizer::Model {
   std::vector<int64_t> byte_ids;  // by byte; empty if the model has no pieces for bytes
 };
 
-Tokenizer::Model::Model(const std::string& path) {
-  const SentencePieceFile file = read_sentencepiece(path);
+Tokenizer::Model::Model(const SentencePieceFile& file, const std::string& name) {
   const auto status = processor.LoadFromSerializedProto(file.bytes);
   T2V_REQUIRE(status.ok(), ErrorKind::kModel,
-              "tokenizer: cannot use the SentencePiece model: ", status.error_message(), " (", path,
+              "tokenizer: cannot use the SentencePiece model: ", status.error_message(), " (", name,
               ")");
   if (file.is_unigram) unigram.emplace(file.pieces);
   size_t num_bytes = 0;
@@ -142,23 +146,33 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 Tokenizer::Tokenizer(const std::string& model_path, std::optional<int64_t> num_extra_ids)
-    : model_(std::make_unique<Model>(model_path)) {
+    : Tokenizer(std::make_unique<Model>(read_sentencepiece(model_path), model_path),
+                num_extra_ids ? num_extra_ids
+                              : extra_ids_of_config(
+                                    read_config(std::filesystem::path(model_path).parent_path() /
+                                                "tokenizer_config.json")),
+                model_path) {}
+
+Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name, std::string_view config,
+                                std::optional<int64_t> num_extra_ids) {
+  return Tokenizer(std::make_unique<Model>(parse_sentencepiece(std::move(bytes), name), name),
+                   num_extra_ids ? num_extra_ids : extra_ids_of_config(config), name);
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<Model> model, std::optional<int64_t> num_extra_ids,
+                     const std::string& name)
+    : model_(std::move(model)) {
   const auto& processor = model_->processor;
   num_pieces_ = processor.GetPieceSize();
   pad_id_ = processor.pad_id();
   eos_id_ = processor.eos_id();
   unk_id_ = processor.unk_id();
   T2V_REQUIRE(pad_id_ >= 0 && eos_id_ >= 0, ErrorKind::kModel, "tokenizer: the model has no ",
-              pad_id_ < 0 ? "padding" : "end", " token; is this an (u)mT5 tokenizer? (", model_path,
-              ")");
-  if (!num_extra_ids) {
-    num_extra_ids = extra_ids_of_config(std::filesystem::path(model_path).parent_path() /
-                                        "tokenizer_config.json");
-  }
+              pad_id_ < 0 ? "padding" : "end", " token; is this an (u)mT5 tokenizer? (", name, ")");
   num_extra_ids_ = num_extra_ids.value_or(kDefaultExtraIds);
   T2V_REQUIRE(num_extra_ids_ >= 0 && num_extra_ids_ <= kMaxExtraIds, ErrorKind::kModel,
               "tokenizer: extra_ids is ", num_extra_ids_, ", expected 0 to ", kMaxExtraIds, " (",
-              model_path, ")");
+              name, ")");
 }
 
 std::optional<Tokenizer::Special> Tokenizer::special_at(std::string_view text) const {

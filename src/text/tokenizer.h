@@ -23,6 +23,11 @@ class Tokenizer {
   // it is T5's 100. Throws Error{kModel}, which names the file.
   explicit Tokenizer(const std::string& model_path,
                      std::optional<int64_t> num_extra_ids = std::nullopt);
+  // From a file's content, with the text of its tokenizer_config.json ("" for none); name is for
+  // messages.
+  static Tokenizer from_bytes(std::string bytes, const std::string& name,
+                              std::string_view config = {},
+                              std::optional<int64_t> num_extra_ids = std::nullopt);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -40,6 +45,8 @@ class Tokenizer {
 
  private:
   struct Model;
+  Tokenizer(std::unique_ptr<Model> model, std::optional<int64_t> num_extra_ids,
+            const std::string& name);
   struct Special {
     int64_t id;
     size_t length;  // in bytes

@@ -27,6 +27,11 @@ class ByteSource {
   // Fills all of `out` from `offset`. Throws Error{error_kind()} naming the source when the range
   // is not there or cannot be read.
   void read(int64_t offset, std::span<std::byte> out) const;
+  // A size of read() at which the source is about as quick as it gets; several at once from several
+  // threads may still be quicker.
+  [[nodiscard]] virtual int64_t preferred_request_bytes() const noexcept {
+    return int64_t{8} << 20;
+  }
   // Bytes that read() has delivered so far.
   [[nodiscard]] int64_t bytes_read() const noexcept {
     return bytes_read_.load(std::memory_order_relaxed);
@@ -51,6 +56,7 @@ class LocalFile final : public ByteSource {
   explicit LocalFile(const std::string& path, ErrorKind error_kind = ErrorKind::kModel);
   ~LocalFile() override;
   [[nodiscard]] int64_t size() const noexcept override { return size_; }
+  [[nodiscard]] int descriptor() const noexcept { return fd_; }
 
  private:
   void read_range(int64_t offset, std::span<std::byte> out) const override;

@@ -4,12 +4,13 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <filesystem>
+#include <iterator>
 #include <set>
 
 #include "core/check.h"
 #include "core/escape.h"
 #include "weights/checkpoint_files.h"
+#include "weights/container.h"
 #include "weights/json_file.h"
 
 namespace t2v::weights {
@@ -22,7 +23,13 @@ std::span<std::byte> bytes_of(const at::Tensor& tensor) {
   return {static_cast<std::byte*>(tensor.mutable_data_ptr()), tensor.nbytes()};
 }
 
-bool by_name(const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; }
+// The folder that holds a file; "" for a bare name. A query of a web address stays at its end.
+std::string parent_path(const std::string& path) {
+  const std::string name = base_name(path);
+  const size_t end = is_remote(path) ? path.find_first_of("?#") : std::string::npos;
+  const size_t at = path.rfind(name, end);
+  return path.substr(0, at) + path.substr(at + name.size());
+}
 
 std::string shown(std::string_view name) { return core::escape_control(name, 200); }
 
@@ -32,36 +39,60 @@ Checkpoint::Checkpoint(std::string path, ErrorKind error_kind)
     : path_(std::move(path)), error_kind_(error_kind) {}
 
 Checkpoint Checkpoint::open(const std::string& path, ErrorKind error_kind) {
+  return open(*open_storage(), path, error_kind);
+}
+
+Checkpoint Checkpoint::open(const Storage& storage, const std::string& path, ErrorKind error_kind) {
   Checkpoint checkpoint(path, error_kind);
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(path, ignored)) {
-    SafetensorsHeader header = checkpoint.add_file(path);
-    checkpoint.tensors_ = std::move(header.tensors);
-    checkpoint.metadata_ = std::move(header.metadata);
+  CheckpointFile found{{path}, false};
+  // Only models come as folders.
+  if (error_kind == ErrorKind::kModel && storage.look(path) == PathKind::kFolder) {
+    found = find_checkpoint_file(storage, path, error_kind);
+  } else {
+    found.paths.clear();
+    const std::string name = base_name(path);
+    for (const std::string& shard : shard_names(name))
+      found.paths.push_back(shard == name ? path : join_path(parent_path(path), shard));
+  }
+  if (found.paths.size() > 1) {
+    checkpoint.open_files(storage, found.paths);
     return checkpoint;
   }
-  const CheckpointFile found = find_checkpoint_file(path, error_kind);
-  if (found.is_index) {
-    checkpoint.open_sharded(path, found.path);
+  auto source = storage.open(found.paths[0], error_kind);
+  if (found.is_index || container_kind(*source) == ContainerKind::kIndex) {
+    checkpoint.open_sharded(storage, *source, parent_path(found.paths[0]));
   } else {
-    SafetensorsHeader header = checkpoint.add_file(found.path);
-    checkpoint.tensors_ = std::move(header.tensors);
-    checkpoint.metadata_ = std::move(header.metadata);
+    checkpoint.tensors_ = checkpoint.add_file(std::move(source));
   }
   return checkpoint;
 }
 
-SafetensorsHeader Checkpoint::add_file(const std::string& path) {
-  auto source = std::make_shared<const LocalFile>(path, error_kind_);
-  SafetensorsHeader header = read_safetensors_header(*source);
+std::vector<TensorEntry> Checkpoint::add_file(std::shared_ptr<const ByteSource> source) {
+  ContainerHeader header = read_container(*source);
   const auto index = static_cast<int32_t>(files_.size());
   for (TensorEntry& tensor : header.tensors) tensor.file_index = index;
+  metadata_.merge(header.metadata);
   files_.push_back(std::move(source));
-  return header;
+  return std::move(header.tensors);
 }
 
-void Checkpoint::open_sharded(const std::string& folder, const std::string& index_path) {
-  const JsonFile index = JsonFile::read(index_path, kMaxIndexBytes, error_kind_);
+// Shards that only their names tie together.
+void Checkpoint::open_files(const Storage& storage, const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    T2V_REQUIRE(storage.look(path) != PathKind::kAbsent, error_kind_, "missing shard: '",
+                shown(base_name(path)), "' is not there (", path_, ")");
+    std::vector<TensorEntry> tensors = add_file(storage.open(path, error_kind_));
+    std::move(tensors.begin(), tensors.end(), std::back_inserter(tensors_));
+  }
+  const std::string* twice = sort_by_name(tensors_);
+  T2V_REQUIRE(twice == nullptr, error_kind_, "broken shards: tensor '", shown(*twice),
+              "' is in two of them (", path_, ")");
+}
+
+void Checkpoint::open_sharded(const Storage& storage, const ByteSource& index_source,
+                              const std::string& folder) {
+  const std::string& index_path = index_source.name();
+  const JsonFile index = JsonFile::read(index_source, kMaxIndexBytes);
   const std::map<std::string, std::string> weight_map = index.get_string_map("weight_map");
   T2V_REQUIRE(!weight_map.empty(), error_kind_, "broken index: 'weight_map' is empty (", index_path,
               ")");
@@ -73,13 +104,10 @@ void Checkpoint::open_sharded(const std::string& folder, const std::string& inde
     shards.insert(shard);
   }
   for (const std::string& shard : shards) {
-    const std::string path = (std::filesystem::path(folder) / shard).string();
-    std::error_code error;
-    T2V_REQUIRE(std::filesystem::exists(path, error) || error, error_kind_, "missing shard: '",
+    const std::string path = join_path(folder, shard);
+    T2V_REQUIRE(storage.look(path) != PathKind::kAbsent, error_kind_, "missing shard: '",
                 shown(shard), "' is named by the index (", index_path, ")");
-    SafetensorsHeader header = add_file(path);
-    metadata_.merge(header.metadata);
-    for (TensorEntry& tensor : header.tensors) {
+    for (TensorEntry& tensor : add_file(storage.open(path, error_kind_))) {
       const auto place = weight_map.find(tensor.name);
       T2V_REQUIRE(place != weight_map.end(), error_kind_, "broken shard: tensor '",
                   shown(tensor.name), "' is not in the index '", index_path, "' (", path, ")");
@@ -88,11 +116,11 @@ void Checkpoint::open_sharded(const std::string& folder, const std::string& inde
       tensors_.push_back(std::move(tensor));
     }
   }
-  std::sort(tensors_.begin(), tensors_.end(), by_name);
+  sort_by_name(tensors_);
   for (const auto& [tensor, shard] : weight_map) {
     T2V_REQUIRE(contains(tensor), error_kind_, "broken shard: tensor '", shown(tensor),
                 "' is not there, the index '", index_path, "' says it is (",
-                (std::filesystem::path(folder) / shard).string(), ")");
+                join_path(folder, shard), ")");
   }
 }
 
@@ -111,9 +139,17 @@ const TensorEntry& Checkpoint::entry(std::string_view name) const {
   return *found;
 }
 
+void Checkpoint::require_plain(const TensorEntry& tensor) const {
+  T2V_REQUIRE(tensor.encoding == Encoding::kPlain, error_kind_, "tensor '", shown(tensor.name),
+              "' is stored as ", encoding_name(tensor.encoding), ", expected plain numbers (",
+              file_of(tensor), ")");
+}
+
 at::Tensor Checkpoint::load(std::string_view name) const {
   const TensorEntry& tensor = entry(name);
-  at::Tensor loaded = at::empty(tensor.shape, at::TensorOptions().dtype(tensor.dtype));
+  const bool plain = tensor.encoding == Encoding::kPlain;
+  at::Tensor loaded = plain ? at::empty(tensor.shape, at::TensorOptions().dtype(tensor.dtype))
+                            : at::empty({tensor.bytes}, at::TensorOptions().dtype(at::kByte));
   files_[static_cast<size_t>(tensor.file_index)]->read(tensor.offset, bytes_of(loaded));
   return loaded;
 }
@@ -122,6 +158,7 @@ at::Tensor Checkpoint::load_rows(std::string_view name, std::span<const int64_t>
   const TensorEntry& tensor = entry(name);
   T2V_REQUIRE(!tensor.shape.empty(), error_kind_, "tensor '", shown(name),
               "' is a scalar, expected a table (", file_of(tensor), ")");
+  require_plain(tensor);
   std::vector<int64_t> shape = tensor.shape;
   const int64_t num_rows = shape[0];
   shape[0] = static_cast<int64_t>(rows.size());
@@ -144,6 +181,7 @@ at::Tensor Checkpoint::load_rows(std::string_view name, std::span<const int64_t>
 void Checkpoint::load_into(std::string_view name, at::Tensor& destination) const {
   const TensorEntry& tensor = entry(name);
   T2V_ASSERT(destination.is_contiguous());
+  require_plain(tensor);
   T2V_REQUIRE(destination.sizes() == c10::IntArrayRef(tensor.shape), error_kind_, "tensor '",
               shown(name), "' is ", c10::IntArrayRef(tensor.shape), ", expected ",
               destination.sizes(), " (", file_of(tensor), ")");

@@ -1,4 +1,4 @@
-// One component's weights as one view of named tensors, in one file or in shards with an index.
+// One component's weights as one view of named tensors, in one file or in shards.
 #pragma once
 
 #include <c10/core/ScalarType.h>
@@ -12,7 +12,8 @@
 #include <vector>
 
 #include "weights/byte_source.h"
-#include "weights/safetensors.h"
+#include "weights/storage.h"
+#include "weights/tensor_entry.h"
 
 namespace at {
 class Tensor;
@@ -24,9 +25,12 @@ namespace t2v::weights {
 // Const members may be called from several threads at once.
 class Checkpoint {
  public:
-  // path: a safetensors file, or a folder that holds `diffusion_pytorch_model.safetensors`,
-  // `model.safetensors` or shards named by one `*.safetensors.index.json`.
-  // Throws Error{error_kind} naming the file (and tensor) at fault.
+  // path: a file of any container (safetensors, GGUF, torch archive), told by its content; an index
+  // of shards; one shard of a set; or a folder that holds one of these.
+  // Throws Error{error_kind} (kRemote) naming the file (and tensor) at fault.
+  static Checkpoint open(const Storage& storage, const std::string& path,
+                         ErrorKind error_kind = ErrorKind::kModel);
+  // The same on local storage.
   static Checkpoint open(const std::string& path, ErrorKind error_kind = ErrorKind::kModel);
 
   [[nodiscard]] bool contains(std::string_view name) const noexcept;
@@ -40,12 +44,12 @@ class Checkpoint {
     return metadata_;
   }
 
-  // The tensor as stored, on the CPU, contiguous.
+  // The tensor as stored, on the CPU, contiguous; GGML blocks as uint8 [bytes].
   [[nodiscard]] at::Tensor load(std::string_view name) const;
-  // Rows (first dimension) of a table, in the order asked, without reading the others.
+  // Rows (first dimension) of a plain table, in the order asked, without reading the others.
   [[nodiscard]] at::Tensor load_rows(std::string_view name, std::span<const int64_t> rows) const;
-  // Fills `destination` (same number of elements per dimension, contiguous, any dtype and device);
-  // conversion goes through a small buffer, never a second copy of the tensor.
+  // Fills `destination` (same number of elements per dimension, contiguous, any dtype and device)
+  // from a plain tensor; conversion goes through a small buffer, never a second copy of the tensor.
   void load_into(std::string_view name, at::Tensor& destination) const;
 
   [[nodiscard]] int64_t bytes_total() const noexcept;  // of all tensors
@@ -60,8 +64,11 @@ class Checkpoint {
 
  private:
   Checkpoint(std::string path, ErrorKind error_kind);
-  SafetensorsHeader add_file(const std::string& path);
-  void open_sharded(const std::string& folder, const std::string& index_path);
+  std::vector<TensorEntry> add_file(std::shared_ptr<const ByteSource> source);
+  void open_files(const Storage& storage, const std::vector<std::string>& paths);
+  void require_plain(const TensorEntry& tensor) const;
+  void open_sharded(const Storage& storage, const ByteSource& index_source,
+                    const std::string& folder);
 
   std::string path_;
   ErrorKind error_kind_;

@@ -2,6 +2,7 @@
 
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <utility>
 
 #include "core/check.h"
@@ -130,6 +131,14 @@ JsonFile::JsonFile(std::shared_ptr<const Tree> tree, std::string name, std::stri
 
 JsonFile JsonFile::read(const std::string& path, int64_t max_bytes, ErrorKind error_kind) {
   return parse(read_whole_file(path, max_bytes, error_kind), path, error_kind);
+}
+
+JsonFile JsonFile::read(const ByteSource& source, int64_t max_bytes) {
+  T2V_REQUIRE(source.size() <= max_bytes, source.error_kind(), "broken JSON file: it has ",
+              source.size(), " bytes, at most ", max_bytes, " are expected (", source.name(), ")");
+  std::string text(static_cast<size_t>(source.size()), '\0');
+  source.read(0, std::as_writable_bytes(std::span(text.data(), text.size())));
+  return parse(text, source.name(), source.error_kind());
 }
 
 JsonFile JsonFile::parse(std::string_view text, const std::string& name, ErrorKind error_kind) {

@@ -13,6 +13,8 @@
 
 namespace t2v::weights {
 
+class ByteSource;
+
 // An immutable JSON object. Getters throw Error naming file, key, got and expected.
 // get_*: the key must be there; find_*: absent or null gives nullopt, a wrong type still throws.
 class JsonFile {
@@ -23,6 +25,7 @@ class JsonFile {
   // top.
   static JsonFile read(const std::string& path, int64_t max_bytes = kMaxBytes,
                        ErrorKind error_kind = ErrorKind::kModel);
+  static JsonFile read(const ByteSource& source, int64_t max_bytes = kMaxBytes);
   // The same for text already at hand; name is for messages.
   static JsonFile parse(std::string_view text, const std::string& name,
                         ErrorKind error_kind = ErrorKind::kModel);

@@ -71,6 +71,25 @@ constexpr std::array kTextEncoderBlock{
     NamePair{"layer.1.DenseReluDense.wo", "ffn.fc2"},
 };
 
+// llama.cpp's names of a T5 encoder; they stand under "enc.blk." + number.
+constexpr std::array kGgufTop{
+    NamePair{"token_embd", "token_embedding"},
+    NamePair{"enc.output_norm", "norm"},
+};
+
+constexpr std::array kGgufBlock{
+    NamePair{"attn_q", "attn.q"},
+    NamePair{"attn_k", "attn.k"},
+    NamePair{"attn_v", "attn.v"},
+    NamePair{"attn_o", "attn.o"},
+    NamePair{"attn_rel_b", "pos_embedding.embedding"},
+    NamePair{"attn_norm", "norm1"},
+    NamePair{"ffn_norm", "norm2"},
+    NamePair{"ffn_gate", "ffn.gate.0"},
+    NamePair{"ffn_up", "ffn.fc1"},
+    NamePair{"ffn_down", "ffn.fc2"},
+};
+
 // One naming style of one part: names under `blocks` + number, and the others.
 struct Style {
   std::string_view framework_blocks;
@@ -79,7 +98,10 @@ struct Style {
   std::span<const NamePair> block;
 };
 
-std::optional<Style> style_of(ModelPart part) {
+std::optional<Style> style_of(ModelPart part, KeyStyle style) {
+  if (style == KeyStyle::kGguf && part == ModelPart::kTextEncoder)
+    return Style{"enc.blk.", "blocks.", kGgufTop, kGgufBlock};
+  if (style != KeyStyle::kFramework) return std::nullopt;
   switch (part) {
     case ModelPart::kTransformer:
       return Style{"blocks.", "blocks.", kTransformerTop, kTransformerBlock};
@@ -107,8 +129,9 @@ std::optional<std::string> replace_start(std::string_view name, std::span<const 
   return std::nullopt;
 }
 
-std::string translate(ModelPart part, std::string_view name, Direction direction) {
-  const std::optional<Style> style = style_of(part);
+std::string translate(ModelPart part, KeyStyle key_style, std::string_view name,
+                      Direction direction) {
+  const std::optional<Style> style = style_of(part, key_style);
   if (!style) return std::string(name);
   const bool forward = direction == Direction::kToCanonical;
   const std::string_view from = forward ? style->framework_blocks : style->canonical_blocks;
@@ -131,8 +154,14 @@ std::string translate(ModelPart part, std::string_view name, Direction direction
 constexpr std::array<std::string_view, 3> kInfixes{"_fsdp_wrapped_module.",
                                                    "_checkpoint_wrapped_module.", "_orig_mod."};
 // Longest first, so that the whole of a nested prefix goes at once.
-constexpr std::array<std::string_view, 5> kPrefixes{"model.diffusion_model.", "diffusion_model.",
-                                                    "module.", "model.", "net."};
+constexpr std::array<std::string_view, 8> kPrefixes{"model.diffusion_model.",
+                                                    "diffusion_model.",
+                                                    "text_encoders.umt5xxl.transformer.",
+                                                    "first_stage_model.",
+                                                    "module.",
+                                                    "model.",
+                                                    "net.",
+                                                    "vae."};
 
 void remove_infixes(std::string& name) {
   for (const std::string_view infix : kInfixes) {
@@ -141,33 +170,83 @@ void remove_infixes(std::string& name) {
   }
 }
 
-}  // namespace
-
-std::string canonical_name(ModelPart part, std::string_view name) {
-  return translate(part, name, Direction::kToCanonical);
-}
-
-std::string framework_name(ModelPart part, std::string_view canonical) {
-  return translate(part, canonical, Direction::kToFramework);
-}
-
-std::vector<std::string> strip_prefixes(const std::vector<std::string>& names) {
-  std::vector<std::string> stripped = names;
-  for (std::string& name : stripped) remove_infixes(name);
+// Removes from `names` what most of them start with; gives it back.
+std::string take_prefixes(std::vector<std::string>& names) {
+  for (std::string& name : names) remove_infixes(name);
+  std::string taken;
   bool changed = true;
   while (changed) {
     changed = false;
     for (const std::string_view prefix : kPrefixes) {
-      const auto carried =
-          std::count_if(stripped.begin(), stripped.end(),
-                        [&](const std::string& name) { return name.starts_with(prefix); });
-      if (2 * static_cast<size_t>(carried) <= stripped.size()) continue;
-      for (std::string& name : stripped) {
+      const auto carried = std::count_if(names.begin(), names.end(), [&](const std::string& name) {
+        return name.starts_with(prefix);
+      });
+      if (2 * static_cast<size_t>(carried) <= names.size()) continue;
+      for (std::string& name : names) {
         if (name.starts_with(prefix)) name.erase(0, prefix.size());
       }
+      taken += prefix;
       changed = true;
     }
   }
+  return taken;
+}
+
+}  // namespace
+
+KeyMap::KeyMap(ModelPart part, const std::vector<std::string>& names)
+    : part_(part), canonical_(names) {
+  prefix_ = take_prefixes(canonical_);
+  if (part == ModelPart::kVae) {
+    if (std::none_of(canonical_.begin(), canonical_.end(), is_native_vae_name)) return;
+    style_ = KeyStyle::kNativeVae;
+    vae_ = native_vae_shape(canonical_);
+    for (std::string& name : canonical_) name = vae_to_framework(name, vae_);
+    return;
+  }
+  for (const KeyStyle style : {KeyStyle::kFramework, KeyStyle::kGguf}) {
+    for (std::string& name : canonical_) {
+      std::string translated = translate(part, style, name, Direction::kToCanonical);
+      if (translated == name) continue;
+      name = std::move(translated);
+      style_ = style;
+    }
+    if (style_ == style) return;
+  }
+}
+
+std::string KeyMap::in_file(std::string_view canonical) const {
+  switch (style_) {
+    case KeyStyle::kCanonical:
+      return prefix_ + std::string(canonical);
+    case KeyStyle::kNativeVae:
+      return prefix_ + vae_to_native(canonical, vae_);
+    case KeyStyle::kFramework:
+    case KeyStyle::kGguf:
+      break;
+  }
+  return prefix_ + translate(part_, style_, canonical, Direction::kToFramework);
+}
+
+std::string canonical_name(ModelPart part, std::string_view name) {
+  if (part == ModelPart::kVae) {
+    const std::string text(name);
+    return is_native_vae_name(name) || text.starts_with("conv1.") || text.starts_with("conv2.")
+               ? vae_to_framework(name, {})
+               : text;
+  }
+  std::string translated = translate(part, KeyStyle::kFramework, name, Direction::kToCanonical);
+  return translated != name ? translated
+                            : translate(part, KeyStyle::kGguf, name, Direction::kToCanonical);
+}
+
+std::string framework_name(ModelPart part, std::string_view canonical) {
+  return translate(part, KeyStyle::kFramework, canonical, Direction::kToFramework);
+}
+
+std::vector<std::string> strip_prefixes(const std::vector<std::string>& names) {
+  std::vector<std::string> stripped = names;
+  take_prefixes(stripped);
   return stripped;
 }
 

@@ -1,30 +1,49 @@
-// Finds the components of a model folder (diffusers layout), by content.
+// Which file or folder each component of a model is, in any layout, told by content.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
+#include "t2v/request.h"
+#include "weights/checkpoint.h"
+#include "weights/file_kind.h"
+#include "weights/storage.h"
+
 namespace t2v::weights {
 
-// Paths are the given path joined with names; "" means the model has none.
+struct ComponentFiles {
+  std::string path;    // file, index of shards, or folder with one of them; "" = there is none
+  std::string config;  // its config file; "" = there is none
+  // Opened when the component was looked for by its content, else null.
+  std::shared_ptr<const Checkpoint> checkpoint;
+
+  explicit operator bool() const noexcept { return !path.empty(); }
+};
+
 struct ModelFolder {
-  std::string path;              // as given
-  std::string class_name;        // model_index.json: "WanPipeline", "WanImageToVideoPipeline", ...
-  std::string text_encoder;      // folder
-  std::string transformer;       // folder; the high-noise expert when there are two
-  std::string transformer_2;     // folder of the low-noise expert; ""
-  std::string vae;               // folder
-  std::string tokenizer_model;   // .../tokenizer/spiece.model
+  std::string path;        // as given; "" when every component is given
+  std::string layout;      // "diffusers", "wan", "comfyui", "files"
+  std::string class_name;  // model_index.json: "WanPipeline", "WanImageToVideoPipeline", ...; ""
+  ComponentFiles transformer;    // the high-noise expert when there are two
+  ComponentFiles transformer_2;  // the low-noise expert
+  ComponentFiles text_encoder;
+  ComponentFiles vae;
+  std::string tokenizer_model;   // a SentencePiece file; "" = in the text encoder's file or shipped
   std::string tokenizer_config;  // .../tokenizer/tokenizer_config.json; ""
-  std::string scheduler_config;  // .../scheduler/scheduler_config.json
+  std::string scheduler_config;  // .../scheduler/scheduler_config.json; ""
   std::string t2v_json;          // the model's own defaults; ""
   std::optional<double> boundary_ratio;  // share of the training timesteps where experts switch
   bool expand_timesteps = false;         // one timestep per token (TI2V-5B)
+
+  [[nodiscard]] std::string index() const;  // path of model_index.json
 };
 
-// Reads model_index.json and looks for the files; reads no config and no weights. Throws
-// Error{kModel}: not there, not a folder, empty, another layout (recognised and named), a component
-// or its file missing.
-ModelFolder open_model_folder(const std::string& path);
+// path: a model folder in any layout or the file of a transformer with the rest beside it or in
+// `components`, which win. Reads model_index.json; in other layouts also the headers of all files
+// of tensors. Throws Error{kModel, kRemote}: not there, no model, a component missing, several
+// candidates for one (listed, with the flag that chooses).
+ModelFolder find_model(const Storage& storage, const std::string& path,
+                       const ComponentPaths& components = {});
 
 }  // namespace t2v::weights

@@ -1,96 +1,108 @@
 #include "weights/model_layout.h"
 
 #include <algorithm>
-#include <array>
-#include <filesystem>
-#include <string_view>
-#include <system_error>
 #include <vector>
 
 #include "core/check.h"
-#include "core/escape.h"
-#include "weights/byte_source.h"
+#include "weights/json_file.h"
 
 namespace t2v::weights {
-namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kWanted =
-    "this version reads model folders in the diffusers layout (model_index.json)";
+constexpr const char* kIndexName = "model_index.json";
 
-std::vector<std::string> list_names(const std::string& folder) {
-  std::vector<std::string> names;
-  std::error_code error;
-  fs::directory_iterator next(folder, error);
-  for (; !error && next != fs::directory_iterator(); next.increment(error)) {
-    names.push_back(next->path().filename().string());
-  }
-  T2V_REQUIRE(!error, ErrorKind::kModel, "cannot read model folder: ", error.message(), " (",
-              folder, ")");
-  std::sort(names.begin(), names.end());
-  return names;
+// A component's entry in the index: [library, class], or [null, null] for none.
+std::string component_class(const JsonFile& index, const std::string& component) {
+  if (!index.has_value(component)) return "";
+  const std::vector<std::string> entry = index.get_string_list(component);
+  if (entry.size() != 2 || entry[0].empty() != entry[1].empty())
+    index.refuse(component, "[library, class]");
+  return entry[1];
 }
 
-bool any_ends_with(const std::vector<std::string>& names, std::string_view suffix) {
-  return std::any_of(names.begin(), names.end(),
-                     [&](const std::string& name) { return name.ends_with(suffix); });
+// The folder of a component, with the file that every such folder has.
+std::string component_folder(const Storage& storage, const std::string& model,
+                             const char* component, const char* needed) {
+  const std::string folder = join_path(model, component);
+  const PathKind kind = storage.look(folder);
+  T2V_REQUIRE(kind != PathKind::kAbsent, ErrorKind::kModel, "incomplete model: component '",
+              component, "' is named in ", kIndexName, " but is not there (", folder,
+              "); try to download it again");
+  T2V_REQUIRE(kind == PathKind::kFolder, ErrorKind::kModel, "broken model: component '", component,
+              "' is not a folder (", folder, ")");
+  const std::string file = join_path(folder, needed);
+  T2V_REQUIRE(storage.look(file) != PathKind::kAbsent, ErrorKind::kModel,
+              "incomplete model: component '", component, "' has no '", needed, "' (", file,
+              "); try to download it again");
+  return folder;
 }
 
-bool any_is(const std::vector<std::string>& names, std::initializer_list<const char*> wanted) {
-  return std::any_of(wanted.begin(), wanted.end(), [&](const char* name) {
-    return std::find(names.begin(), names.end(), name) != names.end();
-  });
+void require_class(const JsonFile& index, const std::string& component,
+                   const std::vector<std::string>& known) {
+  const std::string name = component_class(index, component);
+  if (name.empty()) index.refuse(component, "[library, class]; this model has no such component");
+  if (std::find(known.begin(), known.end(), name) == known.end())
+    index.refuse(component, "class " + known[0]);
 }
 
-// nullptr: nothing known.
-const char* layout_of(const std::vector<std::string>& names) {
-  const bool native_parts =
-      any_ends_with(names, "_VAE.pth") ||
-      any_is(names, {"high_noise_model", "low_noise_model", "models_t5_umt5-xxl-enc-bf16.pth"});
-  if (native_parts) return "the original Wan layout";
-  if (any_ends_with(names, ".gguf")) return "a folder of GGUF files";
-  if (any_is(names, {"diffusion_models", "split_files", "text_encoders"}))
-    return "a ComfyUI folder";
-  if (any_ends_with(names, ".pth") || any_ends_with(names, ".pt") || any_ends_with(names, ".bin")) {
-    return "a folder of torch files";
-  }
-  return nullptr;
+std::string pipeline_class(const JsonFile& index) {
+  std::string name = index.get_string("_class_name");
+  if (!name.starts_with("Wan") || !name.ends_with("Pipeline"))
+    index.refuse("_class_name", "\"WanPipeline\"");
+  return name;
+}
+
+ComponentFiles component_files(const Storage& storage, const JsonFile& index,
+                               const std::string& model, const char* component,
+                               const std::string& class_name) {
+  require_class(index, component, {class_name});
+  ComponentFiles files;
+  files.path = component_folder(storage, model, component, "config.json");
+  files.config = join_path(files.path, "config.json");
+  return files;
+}
+
+std::string if_there(const Storage& storage, const std::string& path) {
+  return storage.look(path) == PathKind::kAbsent ? "" : path;
 }
 
 }  // namespace
 
-void refuse_file_as_model(const std::string& path) {
-  const LocalFile file(path);  // refuses pipes and devices
-  std::array<char, 16> raw{};
-  const auto count = static_cast<size_t>(std::min<int64_t>(file.size(), raw.size()));
-  file.read(0, std::as_writable_bytes(std::span(raw.data(), count)));
-  const std::string_view start(raw.data(), count);
-  const char* kind = start.starts_with("GGUF")         ? "a GGUF file"
-                     : start.starts_with("PK\x03\x04") ? "a torch archive"
-                     : count > 8 && start[8] == '{'    ? "a single safetensors file"
-                                                       : nullptr;
-  T2V_REQUIRE(kind == nullptr, ErrorKind::kModel, "unsupported model layout: this is ", kind, "; ",
-              kWanted, " (", path, ")");
-  throw Error(ErrorKind::kModel,
-              core::str("not a model: it is a file, expected a model folder (", path, ")"));
+bool is_diffusers_folder(const Storage& storage, const std::string& path) {
+  return storage.look(join_path(path, kIndexName)) != PathKind::kAbsent;
 }
 
-void refuse_other_layout(const std::string& path) {
-  const std::vector<std::string> names = list_names(path);
-  T2V_REQUIRE(!names.empty(), ErrorKind::kModel, "not a model: the folder is empty (", path, ")");
-  const char* layout = layout_of(names);
-  T2V_REQUIRE(layout == nullptr, ErrorKind::kModel, "unsupported model layout: this looks like ",
-              layout, "; ", kWanted, " (", path, ")");
-  const bool has_weights =
-      any_ends_with(names, ".safetensors") || any_ends_with(names, ".safetensors.index.json");
-  T2V_REQUIRE(!has_weights || !any_is(names, {"config.json"}), ErrorKind::kModel,
-              "not a model: this is one component of a model, expected the folder above it (", path,
-              ")");
-  T2V_REQUIRE(!has_weights, ErrorKind::kModel,
-              "unsupported model layout: this looks like a folder of single files; ", kWanted, " (",
-              path, ")");
-  throw Error(ErrorKind::kModel,
-              core::str("not a model: model_index.json is missing (", path, ")"));
+std::string ModelFolder::index() const { return join_path(path, kIndexName); }
+
+ModelFolder open_diffusers_folder(const Storage& storage, const std::string& path,
+                                  const ComponentPaths& components) {
+  const JsonFile index = JsonFile::read(*storage.open(join_path(path, kIndexName)));
+  ModelFolder folder;
+  folder.path = path;
+  folder.layout = "diffusers";
+  folder.class_name = pipeline_class(index);
+  folder.boundary_ratio = index.find_double("boundary_ratio", 0.0, 1.0);
+  folder.expand_timesteps = index.find_bool("expand_timesteps").value_or(false);
+  const std::string transformer_class = "WanTransformer3DModel";
+  if (components.transformer.empty())
+    folder.transformer = component_files(storage, index, path, "transformer", transformer_class);
+  if (components.transformer_low.empty() && !component_class(index, "transformer_2").empty())
+    folder.transformer_2 =
+        component_files(storage, index, path, "transformer_2", transformer_class);
+  if (components.text_encoder.empty())
+    folder.text_encoder = component_files(storage, index, path, "text_encoder", "UMT5EncoderModel");
+  if (components.vae.empty())
+    folder.vae = component_files(storage, index, path, "vae", "AutoencoderKLWan");
+  if (components.tokenizer.empty()) {
+    const std::string tokenizer = component_folder(storage, path, "tokenizer", "spiece.model");
+    folder.tokenizer_model = join_path(tokenizer, "spiece.model");
+    folder.tokenizer_config = if_there(storage, join_path(tokenizer, "tokenizer_config.json"));
+  }
+  const std::string scheduler =
+      component_folder(storage, path, "scheduler", "scheduler_config.json");
+  folder.scheduler_config = join_path(scheduler, "scheduler_config.json");
+  folder.t2v_json = if_there(storage, join_path(path, "t2v.json"));
+  return folder;
 }
 
 }  // namespace t2v::weights

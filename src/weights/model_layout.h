@@ -1,15 +1,17 @@
-// Recognises what stands where a model folder was expected, to say so. The other layouts get their
-// readers later; until then each is refused by its name.
+// Folders in the diffusers layout: model_index.json and one folder for each component.
 #pragma once
 
 #include <string>
 
+#include "weights/model_folder.h"
+
 namespace t2v::weights {
 
-// path is not a folder: says what kind of file it is. Throws Error{kModel}.
-[[noreturn]] void refuse_file_as_model(const std::string& path);
+// Whether the folder has a model_index.json.
+bool is_diffusers_folder(const Storage& storage, const std::string& path);
 
-// path is a folder without model_index.json: says what it looks like. Throws Error{kModel}.
-[[noreturn]] void refuse_other_layout(const std::string& path);
+// Components that `components` replaces may be missing. Throws Error{kModel, kRemote}.
+ModelFolder open_diffusers_folder(const Storage& storage, const std::string& path,
+                                  const ComponentPaths& components);
 
 }  // namespace t2v::weights

@@ -49,9 +49,8 @@ std::string named(std::string_view name) {
 
 // Files that often stand where a safetensors file should; the words are for the message.
 const char* other_format(std::string_view start) noexcept {
-  if (start.starts_with("GGUF")) return "a GGUF file, which this version does not read";
-  if (start.starts_with("PK\x03\x04"))
-    return "a torch archive (.pt, .pth), which this version does not read";
+  if (start.starts_with("GGUF")) return "a GGUF file";
+  if (start.starts_with("PK\x03\x04")) return "a torch archive (.pt, .pth)";
   if (start.starts_with("version "))
     return "a Git LFS pointer, not the weights; try `git lfs pull`";
   if (start.starts_with("<!DOCTY") || start.starts_with("<html"))
@@ -84,23 +83,11 @@ int64_t header_length(const ByteSource& source) {
   return result;
 }
 
-// Elements x element size, or -1 when that does not fit 63 bits.
-int64_t bytes_of(const TensorEntry& tensor) noexcept {
-  const bool has_zero =
-      std::find(tensor.shape.begin(), tensor.shape.end(), 0) != tensor.shape.end();
-  // Zeros aside: a shape that overflows is refused wherever its zero stands.
-  auto nonzero = static_cast<int64_t>(c10::elementSize(tensor.dtype));
-  for (const int64_t extent : tensor.shape) {
-    if (extent != 0 && __builtin_mul_overflow(nonzero, extent, &nonzero)) return -1;
-  }
-  return has_zero ? 0 : nonzero;
-}
-
 // Ranges agree with shapes, and all together cover the data exactly once.
 void check_ranges(const ByteSource& source, const std::vector<TensorEntry>& tensors,
                   int64_t data_start) {
   for (const TensorEntry& tensor : tensors) {
-    const int64_t expected = bytes_of(tensor);
+    const int64_t expected = num_bytes(tensor);
     if (expected < 0) refuse(source, named(tensor.name) + " has a shape that overflows");
     if (expected != tensor.bytes) {
       refuse(source, core::str(named(tensor.name), " has ", tensor.bytes,
@@ -134,9 +121,9 @@ void check_ranges(const ByteSource& source, const std::vector<TensorEntry>& tens
 
 }  // namespace
 
-SafetensorsHeader read_safetensors_header(const ByteSource& source) {
+ContainerHeader read_safetensors_header(const ByteSource& source) {
   const int64_t length = header_length(source);
-  SafetensorsHeader header;
+  ContainerHeader header;
   {
     const auto size = static_cast<size_t>(length);
     const std::unique_ptr<char[]> text(new char[size]);
@@ -148,12 +135,8 @@ SafetensorsHeader read_safetensors_header(const ByteSource& source) {
     const bool parsed = nlohmann::json::sax_parse(text.get(), text.get() + size, &sax);
     if (!parsed) refuse(source, "its header " + sax.reason());
   }
-  std::sort(header.tensors.begin(), header.tensors.end(),
-            [](const TensorEntry& a, const TensorEntry& b) { return a.name < b.name; });
-  const auto twice = std::adjacent_find(
-      header.tensors.begin(), header.tensors.end(),
-      [](const TensorEntry& a, const TensorEntry& b) { return a.name == b.name; });
-  if (twice != header.tensors.end()) refuse(source, named(twice->name) + " is there twice");
+  if (const std::string* twice = sort_by_name(header.tensors))
+    refuse(source, named(*twice) + " is there twice");
   check_ranges(source, header.tensors, kLengthBytes + length);
   return header;
 }

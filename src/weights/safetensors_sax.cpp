@@ -12,13 +12,6 @@ namespace {
 constexpr size_t kMaxRank = 16;
 constexpr auto kMaxInt = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
 
-bool has_control_bytes(const std::string& name) noexcept {
-  return std::any_of(name.begin(), name.end(), [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return byte < 0x20 || byte == 0x7f;
-  });
-}
-
 }  // namespace
 
 bool SafetensorsSax::fail(const std::string& reason) {

@@ -15,7 +15,7 @@ namespace t2v::weights {
 class SafetensorsSax final : public nlohmann::json_sax<nlohmann::json> {
  public:
   // data_start: of the tensor data, from the start of the file.
-  SafetensorsSax(SafetensorsHeader& header, int64_t data_start)
+  SafetensorsSax(ContainerHeader& header, int64_t data_start)
       : header_(header), data_start_(data_start) {}
   [[nodiscard]] const std::string& reason() const noexcept { return reason_; }
 
@@ -43,7 +43,7 @@ class SafetensorsSax final : public nlohmann::json_sax<nlohmann::json> {
   bool tensor_key(const std::string& name);
   bool finish_tensor();
 
-  SafetensorsHeader& header_;
+  ContainerHeader& header_;
   int64_t data_start_;
   std::string reason_;
   Place place_ = Place::kOutside;

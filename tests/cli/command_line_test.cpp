@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/options.h"
+#include "core/check.h"
 #include "t2v/error.h"
 
 namespace t2v::cli {
@@ -30,15 +31,25 @@ Request request_of(const std::vector<std::string>& arguments, std::string* probl
   return request;
 }
 
-TEST_CASE("every name of the table is unique") {
-  std::set<std::string> names;
-  std::set<char> letters;
-  for (const Flag& flag : flags()) {
-    CAPTURE(flag.name);
-    CHECK(names.insert(std::string(flag.name)).second);
-    CHECK((flag.letter == 0 || letters.insert(flag.letter).second));
-    CHECK(find_flag(flag.name) == &flag);
+TEST_CASE("every name of the table is unique within a command") {
+  for (const Command& command : commands()) {
+    std::set<std::string> names;
+    std::set<char> letters;
+    for (const Flag& flag : flags()) {
+      CAPTURE(command.name, flag.name);
+      if ((flag.commands & command.bit) == 0) continue;
+      CHECK((flag.letter == 0 || letters.insert(flag.letter).second));
+      for_each_name(core::str(flag.name, " ", flag.aliases), [&](std::string_view name) {
+        CHECK(names.insert(std::string(name)).second);
+        CHECK(find_flag(name, command.bit) == &flag);
+      });
+    }
   }
+}
+
+TEST_CASE("a name that two commands use differently is the command's own") {
+  CHECK(find_flag("preview", kDecode)->arity == Arity::kSwitch);
+  CHECK(find_flag("preview", kGenerate)->commands == 0);
 }
 
 TEST_CASE("hyphens, underscores and aliases are one flag") {
@@ -77,7 +88,7 @@ TEST_CASE("flags of other commands and of later versions are told apart from typ
     return message_of(problems);
   };
   CHECK(told({"presets", "--steps", "3"}).find("not a flag of") != std::string::npos);
-  CHECK(told({"generate", "--lora", "x"}).find("not in this version") != std::string::npos);
+  CHECK(told({"generate", "--watermark", "x"}).find("not in this version") != std::string::npos);
   CHECK(told({"generate", "--quant", "none"}).empty());
   CHECK(told({"generate", "--quant", "int8"}).find("not in this version") != std::string::npos);
   CHECK(told({"generate", "--stpes", "3"}).find("did you mean --steps?") != std::string::npos);

@@ -34,6 +34,30 @@ void fail_as_wished() {
   if (what == "device") throw Error(ErrorKind::kDevice, "no device: fake");
 }
 
+// All options, so that a test sees what the flags came to.
+std::string options_json(const EngineOptions& o) {
+  nlohmann::ordered_json loras = nlohmann::ordered_json::array();
+  for (const LoraOption& lora : o.loras) loras.push_back({lora.path, lora.expert, lora.strength});
+  return nlohmann::ordered_json{{"model", o.model_path},
+                                {"transformer", o.components.transformer},
+                                {"transformer_low", o.components.transformer_low},
+                                {"text_encoder", o.components.text_encoder},
+                                {"vae", o.components.vae},
+                                {"tokenizer", o.components.tokenizer},
+                                {"loras", loras},
+                                {"lora_lenient", o.lora_lenient},
+                                {"ignore_extra", o.ignore_extra},
+                                {"text_encoder_device", static_cast<int>(o.text_encoder_device)},
+                                {"offload", static_cast<int>(o.offload)},
+                                {"ram_budget", o.ram_budget_bytes},
+                                {"vram_budget", o.vram_budget_bytes},
+                                {"cache_dir", o.cache_dir},
+                                {"cache_limit", o.cache_limit_bytes},
+                                {"remote_timeout", o.remote_timeout_seconds},
+                                {"io", o.io}}
+      .dump();
+}
+
 class FakeEngine : public Engine {
  public:
   explicit FakeEngine(const EngineOptions& options) : options_(options) {
@@ -68,21 +92,32 @@ class FakeEngine : public Engine {
   }
 
   std::string recipe_json(const Recipe& recipe) const override {
-    return nlohmann::ordered_json{
+    nlohmann::ordered_json json = {
         {"t2v", "fake"},           {"model", "fake model"},
         {"prompt", recipe.prompt}, {"size", core::str(recipe.width, "x", recipe.height)},
         {"steps", recipe.steps},   {"seed", recipe.seed},
-        {"config", "/etc/passwd"}}
-        .dump();
+        {"config", "/etc/passwd"}, {"loras", {1, "x"}}};
+    for (const LoraOption& lora : options_.loras)
+      json["loras"].push_back(
+          {{"file", lora.path}, {"expert", lora.expert}, {"strength", lora.strength}});
+    return json.dump();
   }
 
   ResolvedSettings plan(const Recipe&) const override {
-    return {{"device", "fake"}, {"memory", "1 MiB"}};
+    return {{"device", "fake"}, {"memory", "1 MiB"}, {"options", options_json(options_)}};
   }
 
   Report generate(const Recipe& recipe, const GenerateOutputs& outputs, ProgressListener& progress,
                   const CancelToken& cancel) override {
     fail_as_wished();
+    for (const int64_t bytes : {0, 1000000000, 2000000000}) {
+      progress.on_progress({.stage = Stage::kLoadTransformer,
+                            .done = bytes / 2000000000,
+                            .total = 1,
+                            .expert = "high_noise",
+                            .bytes_done = bytes,
+                            .bytes_total = 2000000000});
+    }
     for (int64_t step = 0; step <= recipe.steps; ++step) {
       progress.on_progress(
           {.stage = Stage::kDenoise, .done = step, .total = recipe.steps, .expert = "high_noise"});
@@ -150,6 +185,11 @@ class FakeEngine : public Engine {
     report.model = "fake model";
     report.stages = {{.stage = Stage::kDenoise, .start_ms = 1, .wall_ms = 2, .bytes_read = 3}};
     report.steps = {{.index = 0, .expert = "high_noise", .timestep = 999, .wall_ms = 2}};
+    report.weights = {.bytes = 2000000000,
+                      .gb_per_s = 1.5,
+                      .stall_ms = 2,
+                      .expert_switch_ms = 3,
+                      .streamed_blocks = 40};
     report.first_step_ms = 2;
     report.total_ms = 3;
     report.host_peak_bytes = 1 << 20;
@@ -165,4 +205,16 @@ class FakeEngine : public Engine {
 extern "C" __attribute__((visibility("default"))) t2v::Engine* t2v_create_engine(
     const t2v::EngineOptions& options) {
   return std::make_unique<FakeEngine>(options).release();
+}
+
+extern "C" __attribute__((visibility("default"))) void t2v_preview_latents(
+    const std::string& path, double fps, t2v::FrameSink& sink, t2v::ProgressListener&,
+    const t2v::CancelToken&, t2v::Report& report) {
+  T2V_REQUIRE(std::ifstream(path).good(), ErrorKind::kInput, "cannot read latents: fake");
+  const std::vector<uint8_t> frame(size_t{16} * 16 * 3);
+  sink.begin(
+      {.width = 16, .height = 16, .num_frames = 1, .fps = fps > 0 ? fps : 4, .recipe_json = ""});
+  sink.write(frame.data(), 1);
+  sink.finish();
+  report.model = "preview";
 }

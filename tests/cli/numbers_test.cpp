@@ -46,5 +46,28 @@ TEST_CASE("sizes have two sides or a name") {
   }
 }
 
+TEST_CASE("sizes of memory") {
+  constexpr int64_t kGiB = 1 << 30;
+  CHECK(parse_bytes("12GiB") == 12 * kGiB);
+  CHECK(parse_bytes("12G") == 12 * kGiB);
+  CHECK(parse_bytes("12gib") == 12 * kGiB);
+  CHECK(parse_bytes("12GB") == 12000000000);
+  CHECK(parse_bytes("0.5TiB") == 512 * kGiB);
+  CHECK(parse_bytes("3K") == 3072);
+  CHECK(parse_bytes("500MB") == 500000000);
+  CHECK(parse_bytes("17") == 17);
+  CHECK(parse_bytes("17B") == 17);
+  CHECK(parse_bytes("9223372036854775807") == std::numeric_limits<int64_t>::max());
+  for (const char* text : {"",           "0",       "0GiB",       "-1",
+                           "-1GiB",      "GiB",     "1.5",        "1e3",
+                           "1e3GiB",     "nan",     "inf",        "12 GiB",
+                           "12X",        "12GiBs",  "12iB",       "9223372036854775808",
+                           "8388608TiB", "0.0001B", "0.0000001K", "1..2G",
+                           "12Gi"}) {
+    CAPTURE(text);
+    CHECK_FALSE(parse_bytes(text));
+  }
+}
+
 }  // namespace
 }  // namespace t2v::cli

@@ -3,122 +3,18 @@
 
     python3 test_cli.py --bin build/.../fake/t2v
 
-Each case checks the exit code, that stderr has exactly one 't2v: error:' line when it failed (none otherwise), that no
-control bytes get to the terminal and that nothing is left in the folder but what is expected. Standard library only;
-the last line counts the cases.
+test_cli_weights.py has the flags of model files and memory, cli_harness.py what every case checks.
 """
-import argparse
 import json
 import os
-import pathlib
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
-OK, BUG, USAGE, MODEL, INPUT, OUTPUT, MEMORY, DEVICE, NUMERIC = 0, 1, 2, 3, 4, 5, 6, 7, 10
-RED = ["-p", "a red circle"]
-BINARY = ""
-FAILURES = []
-PASSED = 0
-
-
-class Folder:
-    """A fresh folder with the files that cases read."""
-
-    def __enter__(self):
-        self.path = pathlib.Path(tempfile.mkdtemp(prefix="t2v-cli-"))
-        write = lambda name, data: (self.path / name).write_bytes(data)
-        write("two.txt", "\ufeff# comment\r\nfirst prompt\r\n\r\n  second prompt\n".encode())
-        write("empty.txt", b"")
-        write("comments.txt", b"# only\n\n#comments\n")
-        write("bad_utf8.txt", b"good\nbad \xff\xfe here\n")
-        write("nul.txt", b"a\0b\n")
-        write("utf16.txt", "red".encode("utf-16"))
-        write("long.txt", b"x" * 1_100_000)
-        write("one.txt", "ein roter Kreis\n".encode())
-        write("good.jsonl", b'{"prompt": "a", "seed": 5}\n\n{"prompt": "b", "size": "32x32", "negative_prompt": ""}\n')
-        write("bad.jsonl", b'{"prompt": "a"}\n{"prompt": "b", "steps": "many"}\nnot json\n{"seed": 1}\n')
-        write("unknown.jsonl", b'{"prompt": "a", "stpes": 3}\n')
-        write("output.jsonl", b'{"prompt": "a", "output": "/etc/x.mp4"}\n')
-        write("x.csv", b"prompt\nred\n")
-        write("good.cfg", b'# comment\nsteps = 7\nsize = "32x32"  # small\nprompt = "from \\"config\\""\nseed = 9\nno_metadata = true\n')
-        write("bad.cfg", b"steps 7\n")
-        write("unknown.cfg", b"stpes = 7\n")
-        write("value.cfg", b"steps = 0x7\n")
-        write("open.cfg", b'prompt = "never closed\n')
-        write("latents.safetensors", b"latents")
-        (self.path / "folder").mkdir()
-        (self.path / "dir.mp4").mkdir()
-        self.before = self.listing()
-        return self
-
-    def __exit__(self, *_):
-        shutil.rmtree(self.path, ignore_errors=True)
-
-    def listing(self):
-        return {str(p.relative_to(self.path)) for p in self.path.rglob("*")}
-
-
-def run(arguments, folder, stdin=b"", fake="", environment=None, **more):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("T2V_")}
-    env.update({"T2V_FAKE": fake, **(environment or {})})
-    feed = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
-    return subprocess.run([BINARY, *arguments], cwd=folder.path, env=env, capture_output=True, timeout=60, **feed, **more)
-
-
-def check(name, condition, detail=""):
-    global PASSED
-    if condition:
-        PASSED += 1
-    else:
-        FAILURES.append(name)
-        print(f"FAIL {name}: {detail}")
-
-
-def problems_of(result, code, left, before):
-    """What is wrong with a run, as text; '' when all is well."""
-    err = result.stderr.decode("utf-8", "replace")
-    lines = [line for line in err.split("\n") if line.startswith("t2v: error:")]
-    out = []
-    if result.returncode != code:
-        out.append(f"exit {result.returncode}, expected {code}")
-    if len(lines) != (0 if code == OK else 1):
-        out.append(f"{len(lines)} error lines")
-    if any(c < 32 and c != 10 or c == 127 for c in result.stderr):
-        out.append("control bytes on stderr")
-    if code != OK and ("what():" in err or "terminate" in err):
-        out.append("raw library text")
-    if left != before:
-        out.append(f"left behind: {sorted(left ^ before)}")
-    return "; ".join(out + ([err[-300:]] if out else []))
-
-
-def refused(name, arguments, code, *words, **more):
-    """A command that must fail with this exit code, name these words and leave nothing behind."""
-    with Folder() as folder:
-        result = run(arguments, folder, **more)
-        wrong = problems_of(result, code, folder.listing(), folder.before)
-        err = result.stderr.decode("utf-8", "replace")
-        missing = [w for w in words if w not in err]
-        check(name, not wrong and not missing, wrong or f"{missing} not in: {err}")
-
-
-def works(name, arguments, made=(), test=None, **more):
-    """A command that must work and make exactly these files; test(result, folder) says what else must hold."""
-    with Folder() as folder:
-        result = run(arguments, folder, **more)
-        wrong = problems_of(result, OK, folder.listing(), folder.before | set(made))
-        if not wrong and test:
-            wrong = "" if test(result, folder) else f"test failed: {result.stdout!r} {result.stderr!r}"
-        check(name, not wrong, wrong)
-
-
-def generate(*arguments):
-    return ["generate", *RED, "-o", "a.mp4", *arguments]
+from cli_harness import (BUG, DEVICE, INPUT, MEMORY, MODEL, NUMERIC, OK, OUTPUT, RED, USAGE, Folder, binary, check, generate,
+                         problems_of, refused, run, run_families, works)
 
 
 def usage_cases():
@@ -137,12 +33,11 @@ def usage_cases():
     for flag, values in numbers.items():
         for value in values:
             refused(f"{flag} {value!r}", generate(flag, value), USAGE, flag)
-    for flag, value in [("--lora", "x"), ("--image", "x.png"), ("--quant", "int8"), ("--attention", "flash"),
-                        ("--vram-budget", "12GiB"), ("--step-cache", "easy"), ("--vae", "x"), ("--watermark", "x"),
-                        ("--transformer", "x"), ("--preview", "x.png"), ("--shard", "0/2"), ("--t_list", "1,2")]:
+    for flag, value in [("--image", "x.png"), ("--quant", "int8"), ("--attention", "flash"),
+                        ("--step-cache", "easy"), ("--watermark", "x"), ("--preview", "x.png"), ("--shard", "0/2"), ("--t_list", "1,2")]:
         refused(f"later {flag}", generate(flag, value), USAGE, flag.replace("_", "-"), "this version")
     refused("later --resume", generate("--resume"), USAGE, "--resume is not in this version")
-    for command in ["quantize", "encode", "bench", "verify", "doctor"]:
+    for command in ["quantize", "encode", "bench", "doctor"]:
         refused(f"later command {command}", [command, "x"], USAGE, "not in this version")
     refused("unknown command", ["genrate"], USAGE, "did you mean generate?")
     refused("unknown flag", generate("--stpes", "3"), USAGE, "did you mean --steps?")
@@ -309,13 +204,14 @@ def working_cases():
     works("T2V_BACKEND", ["inspect", "folder"], [], environment={"T2V_BACKEND": "reference"})
     works("help", ["--help"], [], lambda r, f: b"quantize" not in r.stdout and b"generate" in r.stdout)
     for command in ["generate", "decode", "inspect", "presets", "tokenize"]:
-        works(f"help of {command}", [command, "--help"], [], lambda r, f: b"--help" in r.stdout and b"--lora" not in r.stdout)
+        works(f"help of {command}", [command, "--help"], [], lambda r, f: b"--help" in r.stdout and b"--step-cache" not in r.stdout)
         works(f"help for {command}", ["help", command], [], lambda r, f: b"--help" in r.stdout)
     works("version", ["--version"], [], lambda r, f: r.stdout.startswith(b"t2v "))
     with Folder() as folder:
-        run(["generate", "-p", "it's $HOME", "-o", "a.mp4"], folder)
+        run(["generate", "-p", "it's $HOME", "-o", "a.mp4", "--lora", "one.txt@low:0.5", "--lora", "two.txt"], folder)
         command = run(["inspect", "a.mp4", "--command"], folder).stdout.decode().strip()
-        check("inspect --command", "--prompt 'it'\\''s $HOME'" in command and "--config" not in command, command)
+        check("inspect --command", "--prompt 'it'\\''s $HOME'" in command and "--config" not in command
+              and command.count("--lora") == 2 and "--lora one.txt@low:0.5" in command and "--lora two.txt " in command, command)
         shown = json.loads(run(["inspect", "a.mp4", "--json"], folder).stdout)
         check("inspect video", shown["recipe"]["steps"] == 3 and shown["video"]["container"] == "fake", str(shown))
         first = run(["generate", "-p", "a \"b\" #\\c\n汉", "--dry-run"], folder).stdout
@@ -327,7 +223,7 @@ def signal_cases():
     for number, code in [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]:
         with Folder() as folder:
             env = {**os.environ, "T2V_FAKE": "slow"}
-            process = subprocess.Popen([BINARY, *generate("--steps", "300")], cwd=folder.path, env=env, stderr=subprocess.PIPE,
+            process = subprocess.Popen([binary(), *generate("--steps", "300")], cwd=folder.path, env=env, stderr=subprocess.PIPE,
                                        stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
             process.stderr.readline()                # it has begun
             process.send_signal(number)
@@ -341,39 +237,28 @@ def signal_cases():
 def stream_cases():
     with Folder() as folder:
         for name, closed in [("stdout", [1]), ("stderr", [2]), ("all", [0, 1, 2])]:
-            process = subprocess.Popen([BINARY, *generate()], cwd=folder.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            process = subprocess.Popen([binary(), *generate()], cwd=folder.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                        preexec_fn=lambda fds=closed: [os.close(fd) for fd in fds])
             code = process.wait(60)
             content = (folder.path / "a.mp4").read_text()
             check(f"closed {name}", code == OK and content.startswith("FAKE {") and content.endswith("frame\n"), content[:200])
             (folder.path / "a.mp4").unlink()
         with open("/dev/full", "wb") as full:
-            process = subprocess.run([BINARY, "presets"], cwd=folder.path, stdout=full, stderr=subprocess.PIPE)
+            process = subprocess.run([binary(), "presets"], cwd=folder.path, stdout=full, stderr=subprocess.PIPE)
             check("presets to a full disk", process.returncode == OUTPUT and b"standard output" in process.stderr, str(process))
-            process = subprocess.run([BINARY, *generate()], cwd=folder.path, stdout=subprocess.DEVNULL, stderr=full)
+            process = subprocess.run([binary(), *generate()], cwd=folder.path, stdout=subprocess.DEVNULL, stderr=full)
             check("stderr to a full disk", process.returncode == OK, str(process))
         reader, writer = os.pipe()
         os.close(reader)
-        process = subprocess.run([BINARY, "generate", "--help"], stdout=writer, stderr=subprocess.PIPE)
+        process = subprocess.run([binary(), "generate", "--help"], stdout=writer, stderr=subprocess.PIPE)
         check("a reader that has gone", process.returncode == OK, str(process))
         os.close(writer)
         (folder.path / "a.mp4").unlink(missing_ok=True)
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))
         before = folder.listing()
-        process = subprocess.run([BINARY, *generate()], cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit)
+        process = subprocess.run([binary(), *generate()], cwd=folder.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=limit)
         check("file size limit", process.returncode == OUTPUT and folder.listing() - before <= {"a.mp4.latents.safetensors"}, str(process))
 
 
-def main():
-    global BINARY
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bin", required=True)
-    BINARY = str(pathlib.Path(parser.parse_args().bin).resolve())
-    for family in [usage_cases, input_cases, output_cases, working_cases, signal_cases, stream_cases]:
-        family()
-    print(f"{PASSED} passed, {len(FAILURES)} failed")
-    return 1 if FAILURES else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_families([usage_cases, input_cases, output_cases, working_cases, signal_cases, stream_cases]))

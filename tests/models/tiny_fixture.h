@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <string>
 
 #include "models/spec.h"
@@ -21,6 +22,11 @@ inline at::Tensor tiny_reference(const std::string& name) {
 
 inline weights::WeightMap tiny_weights(const std::string& component, weights::ModelPart part) {
   return weights::WeightMap::open(tiny_path(component), part, component);
+}
+
+inline std::shared_ptr<const weights::WeightMap> tiny_transformer_weights() {
+  return std::make_shared<const weights::WeightMap>(
+      tiny_weights("transformer", weights::ModelPart::kTransformer));
 }
 
 }  // namespace t2v::testing

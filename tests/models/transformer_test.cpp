@@ -23,17 +23,30 @@ models::TransformerSpec tiny_spec() {
   return models::read_transformer_spec(testing::tiny_path("transformer/config.json"));
 }
 
-Transformer tiny_transformer(at::ScalarType dtype) {
-  return {tiny_spec(), testing::tiny_weights("transformer", weights::ModelPart::kTransformer),
-          dtype, at::kCPU, [](int64_t, int64_t) {}};
-}
+// Ready for a prompt.
+struct TinyTransformer {
+  explicit TinyTransformer(at::ScalarType dtype)
+      : model(tiny_spec(), testing::tiny_transformer_weights(),
+              models::wan::resident_plan(tiny_spec()), dtype, at::kCPU) {
+    model.begin_prompt();
+  }
+  Transformer model;
+};
 
-at::Tensor forward(const Transformer& transformer, const at::Tensor& latents, int64_t timestep,
-                   const Condition& condition) {
+const Transformer::Hooks kHooks{[] {}, [](int64_t, const std::function<void()>& load) { load(); }};
+
+std::vector<at::Tensor> forward(Transformer& transformer, const at::Tensor& latents,
+                                int64_t timestep, const std::vector<Condition*>& conditions) {
   const auto rope = ops::make_rope_tables(latents.size(1), latents.size(2) / 2, latents.size(3) / 2,
                                           transformer.spec().head_size, at::kCPU);
-  return transformer.forward(latents, transformer.make_time(timestep), {&condition}, rope, [] {})
-      .front();
+  return transformer.forward(
+      {.latents = latents, .time = transformer.make_time(timestep), .rope = rope}, conditions,
+      kHooks);
+}
+
+at::Tensor forward(Transformer& transformer, const at::Tensor& latents, int64_t timestep,
+                   Condition& condition) {
+  return forward(transformer, latents, timestep, std::vector<Condition*>{&condition}).front();
 }
 
 }  // namespace
@@ -44,8 +57,9 @@ TEST_CASE("the velocity equals that of the diffusers library at three timesteps"
   for (const auto& [dtype, tolerance] :
        {std::pair{at::kFloat, testing::Tolerance{1e-4, 1e-4}},
         std::pair{at::kBFloat16, testing::Tolerance{8e-2, 5e-2}}}) {
-    const Transformer transformer = tiny_transformer(dtype);
-    const Condition condition = transformer.make_condition(text, kTextLen);
+    TinyTransformer tiny(dtype);
+    Transformer& transformer = tiny.model;
+    Condition condition = transformer.make_condition(text, kTextLen);
     for (const int64_t t : {999, 500, 3})
       CHECK(mismatch(forward(transformer, latents, t, condition),
                      testing::tiny_reference("output_" + std::to_string(t)), tolerance) == "");
@@ -53,9 +67,9 @@ TEST_CASE("the velocity equals that of the diffusers library at three timesteps"
 }
 
 TEST_CASE("one perturbed latent shows") {
-  const Transformer transformer = tiny_transformer(at::kFloat);
-  const Condition condition =
-      transformer.make_condition(testing::tiny_reference("text_rows"), kTextLen);
+  TinyTransformer tiny(at::kFloat);
+  Transformer& transformer = tiny.model;
+  Condition condition = transformer.make_condition(testing::tiny_reference("text_rows"), kTextLen);
   at::Tensor latents = testing::tiny_reference("latents").clone();
   latents[0][0][0][0] += 0.05;
   CHECK(mismatch(forward(transformer, latents, 500, condition),
@@ -63,13 +77,14 @@ TEST_CASE("one perturbed latent shows") {
 }
 
 TEST_CASE("one folded padding row gives what all padding rows give") {
-  const Transformer transformer = tiny_transformer(at::kFloat);
+  TinyTransformer tiny(at::kFloat);
+  Transformer& transformer = tiny.model;
   const at::Tensor text = testing::tiny_reference("text_rows");
   const at::Tensor latents = testing::tiny_reference("latents");
-  const Condition folded = transformer.make_condition(text, kTextLen, TextPadding::kFolded);
-  const Condition full = transformer.make_condition(text, kTextLen, TextPadding::kFull);
-  CHECK(folded.keys[0].k.size(1) == text.size(0) + 1);
-  CHECK(full.keys[0].k.size(1) == kTextLen);
+  Condition folded = transformer.make_condition(text, kTextLen, TextPadding::kFolded);
+  Condition full = transformer.make_condition(text, kTextLen, TextPadding::kFull);
+  CHECK(folded.text.size(0) == text.size(0) + 1);
+  CHECK(full.text.size(0) == kTextLen);
   CHECK(mismatch(forward(transformer, latents, 500, folded),
                  forward(transformer, latents, 500, full), kFp32) == "");
   // A prompt as long as the text length has no padding to fold.
@@ -77,13 +92,13 @@ TEST_CASE("one folded padding row gives what all padding rows give") {
 }
 
 TEST_CASE("guidance branches that share products equal single ones; conditions do not leak") {
-  const Transformer transformer = tiny_transformer(at::kFloat);
+  TinyTransformer tiny(at::kFloat);
+  Transformer& transformer = tiny.model;
   const at::Tensor latents = testing::tiny_reference("latents");
   const at::Tensor text = testing::tiny_reference("text_rows");
-  const Condition a = transformer.make_condition(text, kTextLen);
-  const Condition b = transformer.make_condition(text.narrow(0, 0, 4) * 2, kTextLen);
-  const auto rope = ops::make_rope_tables(3, 3, 5, transformer.spec().head_size, at::kCPU);
-  const auto both = transformer.forward(latents, transformer.make_time(500), {&a, &b}, rope, [] {});
+  Condition a = transformer.make_condition(text, kTextLen);
+  Condition b = transformer.make_condition(text.narrow(0, 0, 4) * 2, kTextLen);
+  const auto both = forward(transformer, latents, 500, {&a, &b});
   CHECK(mismatch(both[0], forward(transformer, latents, 500, a), kFp32) == "");
   CHECK(mismatch(both[1], forward(transformer, latents, 500, b), kFp32) == "");
   CHECK(mismatch(both[0], both[1], kFp32) != "");
@@ -91,8 +106,9 @@ TEST_CASE("guidance branches that share products equal single ones; conditions d
 
 TEST_CASE("the same input gives the same bytes") {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
-    const Transformer transformer = tiny_transformer(dtype);
-    const Condition condition =
+    TinyTransformer tiny(dtype);
+    Transformer& transformer = tiny.model;
+    Condition condition =
         transformer.make_condition(testing::tiny_reference("text_rows"), kTextLen);
     const at::Tensor latents = testing::tiny_reference("latents");
     CHECK(mismatch(forward(transformer, latents, 500, condition),
@@ -114,9 +130,8 @@ TEST_CASE("a checkpoint of other dimensions is refused with the tensors that dif
   auto spec = tiny_spec();
   spec.ffn_size += 1;
   try {
-    const Transformer transformer(
-        spec, testing::tiny_weights("transformer", weights::ModelPart::kTransformer), at::kFloat,
-        at::kCPU, [](int64_t, int64_t) {});
+    const Transformer transformer(spec, testing::tiny_transformer_weights(),
+                                  models::wan::resident_plan(spec), at::kFloat, at::kCPU);
     FAIL("accepted");
   } catch (const Error& error) {
     CHECK(error.kind() == ErrorKind::kModel);

@@ -24,7 +24,7 @@ std::vector<int64_t> tiny_ids() {
 }
 
 at::Tensor encode(at::ScalarType dtype, const std::vector<int64_t>& ids) {
-  return tiny_encoder(dtype).encode({ids}, [](int64_t, int64_t) {}).front();
+  return tiny_encoder(dtype).encode({ids}, {}, [](int64_t, int64_t) {}).front();
 }
 
 }  // namespace
@@ -47,7 +47,7 @@ TEST_CASE("one wrong token shows") {
 TEST_CASE("prompts that are encoded together do not touch each other") {
   const auto ids = tiny_ids();
   const std::vector<int64_t> other = {7, 8, 9, 1};
-  const auto both = tiny_encoder(at::kFloat).encode({other, ids}, [](int64_t, int64_t) {});
+  const auto both = tiny_encoder(at::kFloat).encode({other, ids}, {}, [](int64_t, int64_t) {});
   CHECK(mismatch(both[1], encode(at::kFloat, ids), {}) == "");
   CHECK(mismatch(both[0], encode(at::kFloat, other), {}) == "");
 }
@@ -61,16 +61,17 @@ TEST_CASE("relative position buckets are those of the reference at every distanc
 }
 
 TEST_CASE("ids outside the vocabulary are a model error; a stop is passed on") {
-  const auto encoder = tiny_encoder(at::kFloat);
+  auto encoder = tiny_encoder(at::kFloat);
   for (const int64_t id : {int64_t{-1}, int64_t{120}}) {
     try {
-      static_cast<void>(encoder.encode({{id}}, [](int64_t, int64_t) {}));
+      static_cast<void>(encoder.encode({{id}}, {}, [](int64_t, int64_t) {}));
       FAIL("accepted");
     } catch (const Error& error) {
       CHECK(error.kind() == ErrorKind::kModel);
     }
   }
   CHECK_THROWS_AS(
-      encoder.encode({{5}}, [](int64_t, int64_t) { throw Error(ErrorKind::kCancelled, "stop"); }),
+      encoder.encode({{5}}, {},
+                     [](int64_t, int64_t) { throw Error(ErrorKind::kCancelled, "stop"); }),
       Error);
 }

@@ -9,7 +9,11 @@ using namespace t2v;
 namespace {
 
 const pipeline::Model& shapes() {
-  static const pipeline::Model model = pipeline::open_model(T2V_MODELS "/shapes");
+  static const pipeline::Model model = [] {
+    EngineOptions options;
+    options.model_path = T2V_MODELS "/shapes";
+    return pipeline::open_model(options, pipeline::open_storage(options));
+  }();
   return model;
 }
 

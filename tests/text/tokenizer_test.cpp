@@ -12,11 +12,12 @@ namespace {
 
 constexpr int64_t kGoldenTextLen = 48;  // TEXT_LEN of tools/text/make_golden.py
 const std::string kFolder = T2V_FIXTURES "/text/";
+const std::string kUmt5 = T2V_SOURCE_DIR "/models/tokenizers/umt5-xxl/spiece.model";
 
 using Ids = std::vector<int64_t>;
 
 TEST_CASE("the real UMT5 tokenizer: all golden prompts, from raw text to ids") {
-  const Tokenizer tokenizer(kFolder + "umt5/spiece.model");
+  const Tokenizer tokenizer(kUmt5);
   CHECK(tokenizer.pad_id() == 0);
   CHECK(tokenizer.eos_id() == 1);
   CHECK(tokenizer.unk_id() == 3);
@@ -67,10 +68,10 @@ TEST_CASE("special tokens in the text become their ids") {
 TEST_CASE("the number of extra ids: argument, config beside the model, T5's default") {
   CHECK(Tokenizer(kFolder + "fold/spiece.model").vocab_size() == 602);  // config: 0
   CHECK(Tokenizer(kFolder + "fold/spiece.model", 7).vocab_size() == 609);
-  CHECK(Tokenizer(kFolder + "umt5/spiece.model").vocab_size() == 256100);  // no config
-  CHECK(Tokenizer(kFolder + "umt5/spiece.model", 300).encode("<extra_id_0>", 9).ids ==
+  CHECK(Tokenizer(kUmt5).vocab_size() == 256100);  // no config
+  CHECK(Tokenizer(kUmt5, 300).encode("<extra_id_0>", 9).ids ==
         Ids{256299, 1});
-  CHECK_THROWS(Tokenizer(kFolder + "umt5/spiece.model", -1));
+  CHECK_THROWS(Tokenizer(kUmt5, -1));
 }
 
 TEST_CASE("a prompt that is too long is cut and keeps its end token") {
@@ -89,13 +90,13 @@ TEST_CASE("a prompt that is too long is cut and keeps its end token") {
 }
 
 TEST_CASE("no text is the end token alone") {
-  const Tokenizer tokenizer(kFolder + "umt5/spiece.model");
+  const Tokenizer tokenizer(kUmt5);
   CHECK(tokenizer.encode("", 512).ids == Ids{1});
   CHECK(tokenizer.encode("  ", 512).ids == Ids{1});
 }
 
 TEST_CASE("a megabyte of text is encoded") {
-  const Tokenizer tokenizer(kFolder + "umt5/spiece.model");
+  const Tokenizer tokenizer(kUmt5);
   std::string text;
   while (text.size() < (1u << 20)) text += GENERATE(as<std::string>(), "a red circle ", "猫", "<");
   const TokenIds got = tokenizer.encode(text, 512);

@@ -4,6 +4,8 @@
 #include <catch2/catch.hpp>
 #include <set>
 
+#include "weights/file_kind.h"
+
 using namespace t2v::weights;
 
 namespace {
@@ -100,6 +102,162 @@ TEST_CASE("text encoder names map both ways, canonical names onto themselves") {
   check_both_ways(ModelPart::kTextEncoder, text_encoder_names());
   CHECK(canonical_name(ModelPart::kTextEncoder, "encoder.embed_tokens.weight") ==
         "token_embedding.weight");
+}
+
+namespace {
+
+// A whole VAE 2.1 (four up blocks of three residual blocks) in both styles.
+std::vector<Pair> vae_names() {
+  std::vector<Pair> names;
+  const auto both = [&](const std::string& native, const std::string& framework) {
+    for (const char* kind : {".weight", ".bias"})
+      names.push_back({native + kind, framework + kind});
+  };
+  const auto residual = [&](const std::string& native, const std::string& framework, bool wider) {
+    names.push_back({native + ".residual.0.gamma", framework + ".norm1.gamma"});
+    both(native + ".residual.2", framework + ".conv1");
+    names.push_back({native + ".residual.3.gamma", framework + ".norm2.gamma"});
+    both(native + ".residual.6", framework + ".conv2");
+    if (wider) both(native + ".shortcut", framework + ".conv_shortcut");
+  };
+  both("conv1", "quant_conv");
+  both("conv2", "post_quant_conv");
+  for (const std::string half : {"encoder", "decoder"}) {
+    both(half + ".conv1", half + ".conv_in");
+    residual(half + ".middle.0", half + ".mid_block.resnets.0", false);
+    names.push_back({half + ".middle.1.norm.gamma", half + ".mid_block.attentions.0.norm.gamma"});
+    both(half + ".middle.1.to_qkv", half + ".mid_block.attentions.0.to_qkv");
+    both(half + ".middle.1.proj", half + ".mid_block.attentions.0.proj");
+    residual(half + ".middle.2", half + ".mid_block.resnets.1", false);
+    names.push_back({half + ".head.0.gamma", half + ".norm_out.gamma"});
+    both(half + ".head.2", half + ".conv_out");
+  }
+  for (const std::string layer : {"0", "1", "10"})
+    residual("encoder.downsamples." + layer, "encoder.down_blocks." + layer, layer == "1");
+  both("encoder.downsamples.2.resample.1", "encoder.down_blocks.2.resample.1");
+  both("encoder.downsamples.5.time_conv", "encoder.down_blocks.5.time_conv");
+  for (int layer = 0; layer < 15; ++layer) {
+    const std::string native = "decoder.upsamples." + std::to_string(layer);
+    const std::string block = "decoder.up_blocks." + std::to_string(layer / 4);
+    if (layer % 4 == 3) {
+      both(native + ".resample.1", block + ".upsamplers.0.resample.1");
+      if (layer < 11) both(native + ".time_conv", block + ".upsamplers.0.time_conv");
+    } else {
+      residual(native, block + ".resnets." + std::to_string(layer % 4), layer == 4);
+    }
+  }
+  return names;
+}
+
+// Parts of VAE 2.2 that VAE 2.1 has elsewhere.
+std::vector<Pair> nested_vae_names() {
+  return {{"decoder.conv1.weight", "decoder.conv_in.weight"},
+          {"decoder.upsamples.0.upsamples.2.residual.6.bias",
+           "decoder.up_blocks.0.resnets.2.conv2.bias"},
+          {"decoder.upsamples.0.upsamples.3.resample.1.weight",
+           "decoder.up_blocks.0.upsampler.resample.1.weight"},
+          {"decoder.upsamples.1.upsamples.3.time_conv.bias",
+           "decoder.up_blocks.1.upsampler.time_conv.bias"},
+          {"decoder.upsamples.3.upsamples.0.shortcut.weight",
+           "decoder.up_blocks.3.resnets.0.conv_shortcut.weight"},
+          {"encoder.downsamples.1.downsamples.1.residual.0.gamma",
+           "encoder.down_blocks.1.resnets.1.norm1.gamma"},
+          {"encoder.downsamples.1.downsamples.2.time_conv.weight",
+           "encoder.down_blocks.1.downsampler.time_conv.weight"}};
+}
+
+std::vector<Pair> gguf_names() {
+  std::vector<Pair> names{{"token_embd.weight", "token_embedding.weight"},
+                          {"enc.output_norm.weight", "norm.weight"}};
+  for (const std::string index : {"0.", "23."}) {
+    const std::string from = "enc.blk." + index;
+    const std::string to = "blocks." + index;
+    for (const std::string letter : {"q", "k", "v", "o"})
+      names.push_back({from + "attn_" + letter + ".weight", to + "attn." + letter + ".weight"});
+    names.push_back({from + "attn_rel_b.weight", to + "pos_embedding.embedding.weight"});
+    names.push_back({from + "attn_norm.weight", to + "norm1.weight"});
+    names.push_back({from + "ffn_norm.weight", to + "norm2.weight"});
+    names.push_back({from + "ffn_gate.weight", to + "ffn.gate.0.weight"});
+    names.push_back({from + "ffn_up.weight", to + "ffn.fc1.weight"});
+    names.push_back({from + "ffn_down.weight", to + "ffn.fc2.weight"});
+  }
+  return names;
+}
+
+// The names of a whole file, with a prefix: all become canonical, and all are found back.
+void check_file(ModelPart part, const std::vector<Pair>& names, const std::string& prefix,
+                KeyStyle style) {
+  std::vector<std::string> in_file;
+  for (const Pair& pair : names) in_file.push_back(prefix + pair.framework);
+  const KeyMap keys(part, in_file);
+  CHECK(keys.style() == style);
+  for (size_t i = 0; i < names.size(); ++i) {
+    CAPTURE(in_file[i]);
+    CHECK(keys.canonical()[i] == names[i].canonical);
+    CHECK(keys.in_file(names[i].canonical) == in_file[i]);
+  }
+}
+
+std::vector<Pair> canonical_only(std::vector<Pair> names) {
+  for (Pair& pair : names) pair.framework = pair.canonical;
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("whole files in every style map both ways, under every prefix") {
+  for (const std::string prefix : {"", "model.diffusion_model.", "diffusion_model.", "net."}) {
+    CAPTURE(prefix);
+    check_file(ModelPart::kTransformer, transformer_names(), prefix, KeyStyle::kFramework);
+    check_file(ModelPart::kTransformer, canonical_only(transformer_names()), prefix,
+               KeyStyle::kCanonical);
+  }
+  check_file(ModelPart::kTextEncoder, text_encoder_names(), "", KeyStyle::kFramework);
+  check_file(ModelPart::kTextEncoder, canonical_only(text_encoder_names()), "module.",
+             KeyStyle::kCanonical);
+  check_file(ModelPart::kTextEncoder, gguf_names(), "", KeyStyle::kGguf);
+  for (const std::string prefix : {"", "vae.", "first_stage_model."}) {
+    check_file(ModelPart::kVae, vae_names(), prefix, KeyStyle::kNativeVae);
+    check_file(ModelPart::kVae, canonical_only(vae_names()), prefix, KeyStyle::kCanonical);
+  }
+  check_file(ModelPart::kVae, nested_vae_names(), "", KeyStyle::kNativeVae);
+}
+
+TEST_CASE("the number of residual blocks tells where a flat list of layers is cut") {
+  const KeyMap keys(ModelPart::kVae, {"decoder.upsamples.0.residual.2.weight",
+                                      "decoder.upsamples.2.resample.1.weight",
+                                      "decoder.upsamples.3.residual.2.weight"});
+  CHECK(keys.canonical() ==
+        std::vector<std::string>{"decoder.up_blocks.0.resnets.0.conv1.weight",
+                                 "decoder.up_blocks.0.upsamplers.0.resample.1.weight",
+                                 "decoder.up_blocks.1.resnets.0.conv1.weight"});
+}
+
+TEST_CASE("a file is told by the names in it") {
+  const auto kind = [](const std::vector<Pair>& names, const std::string& prefix) {
+    std::vector<std::string> list;
+    for (const Pair& pair : names) list.push_back(prefix + pair.framework);
+    return kind_of(list);
+  };
+  CHECK(kind(transformer_names(), "") == FileKind::kTransformer);
+  CHECK(kind(canonical_only(transformer_names()), "model.diffusion_model.") ==
+        FileKind::kTransformer);
+  CHECK(kind(text_encoder_names(), "") == FileKind::kTextEncoder);
+  CHECK(kind(canonical_only(text_encoder_names()), "") == FileKind::kTextEncoder);
+  CHECK(kind(gguf_names(), "") == FileKind::kTextEncoder);
+  CHECK(kind(vae_names(), "") == FileKind::kVae);
+  CHECK(kind(canonical_only(vae_names()), "vae.") == FileKind::kVae);
+  CHECK(kind_of({"diffusion_model.blocks.0.self_attn.q.lora_A.weight"}) == FileKind::kLora);
+  CHECK(kind_of({"lora_unet_blocks_0_self_attn_q.lora_down.weight"}) == FileKind::kLora);
+  CHECK(kind_of({"visual.conv1.weight"}) == FileKind::kImageEncoder);
+  // T5 1.1 has one table of positions, UMT5 one for each block.
+  const std::string table = "layer.0.SelfAttention.relative_attention_bias.weight";
+  CHECK(kind_of({"encoder.block.0." + table, "encoder.block.1.layer.0.layer_norm.weight"}) ==
+        FileKind::kOther);
+  // The VAE of another family.
+  CHECK(kind_of({"decoder.conv_in.weight", "decoder.mid.block_1.norm1.weight"}) ==
+        FileKind::kOther);
+  CHECK(kind_of({}) == FileKind::kOther);
 }
 
 TEST_CASE("names of the VAE and unknown names stay") {

@@ -68,7 +68,7 @@ TEST_CASE("native files keep native names in messages, prefixes are seen through
   CHECK_THAT(message_of([&] {
                map.check({{{"head.head.bias", {3}}, {"blocks.0.norm3.bias", {1}}}, {}});
              }),
-             Catch::Contains("'blocks.0.norm3.bias' is missing"));
+             Catch::Contains("'model.diffusion_model.blocks.0.norm3.bias' is missing"));
 }
 
 TEST_CASE("all problems come in one message: ten listed, all counted") {

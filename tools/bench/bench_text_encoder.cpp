@@ -28,10 +28,10 @@ int main(int argc, char** argv) {
   ids.push_back(1);
   const auto spec = models::read_text_encoder_spec(folder + "/config.json");
   bench::measure("text_encoder", repeats, 0, [&] {
-    const models::umt5::Encoder encoder(
+    models::umt5::Encoder encoder(
         spec, weights::WeightMap::open(folder, weights::ModelPart::kTextEncoder, "text_encoder"),
         dtype, at::kCPU);
-    static_cast<void>(encoder.encode({ids}, [](int64_t, int64_t) {}));
+    static_cast<void>(encoder.encode({ids}, {}, [](int64_t, int64_t) {}));
   });
   std::printf("{\"name\": \"peak_rss_gb\", \"value\": %.3f}\n", bench::peak_rss_gb());
   return 0;

@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -43,14 +45,16 @@ int main(int argc, char** argv) {
   const auto dtype = argc > 5 && std::strcmp(argv[5], "fp32") == 0 ? at::kFloat : at::kBFloat16;
   const int repeats = argc > 6 ? std::atoi(argv[6]) : 5;
   const auto spec = models::read_transformer_spec(folder + "/config.json");
-  const auto map =
-      weights::WeightMap::open(folder, weights::ModelPart::kTransformer, "transformer");
-  const models::wan::Transformer transformer(spec, map, dtype, at::kCPU, [](int64_t, int64_t) {});
+  const auto map = std::make_shared<const weights::WeightMap>(
+      weights::WeightMap::open(folder, weights::ModelPart::kTransformer, "transformer"));
+  models::wan::Transformer transformer(spec, map, models::wan::resident_plan(spec), dtype,
+                                       at::kCPU);
+  transformer.begin_prompt();
   at::manual_seed(1);
   const auto rope = ops::make_rope_tables(frames, height / 2, width / 2, spec.head_size, at::kCPU);
   const at::Tensor latents = at::randn({spec.in_channels, frames, height, width});
   const int64_t text_rows = 20;
-  const auto condition = transformer.make_condition(at::randn({text_rows, spec.text_size}), 512);
+  auto condition = transformer.make_condition(at::randn({text_rows, spec.text_size}), 512);
   const auto time = transformer.make_time(700);
   const auto tokens = static_cast<double>(rope.num_tokens());
   const int64_t rows = rope.num_tokens();
@@ -65,8 +69,11 @@ int main(int argc, char** argv) {
                                       {"attention_aten", ops::AttentionBackend::kAten}})
     measure(name, repeats, 4 * tokens * tokens * static_cast<double>(spec.size()),
             [&, b = backend] { ops::attention(q, q, q, {}, b); });
-  measure("forward", repeats, forward_flop(spec, tokens, text_rows + 1),
-          [&] { transformer.forward(latents, time, {&condition}, rope, [] {}); });
+  measure("forward", repeats, forward_flop(spec, tokens, text_rows + 1), [&] {
+    static_cast<void>(
+        transformer.forward({.latents = latents, .time = time, .rope = rope}, {&condition},
+                            {[] {}, [](int64_t, const std::function<void()>& load) { load(); }}));
+  });
   std::printf("{\"name\": \"peak_rss_gb\", \"value\": %.3f}\n", bench::peak_rss_gb());
   return 0;
 }

@@ -1,9 +1,9 @@
 #!/bin/bash
-# Installs what t2v needs and this machine lacks: Debian packages (as root or by sudo) and LibTorch
-# (into .deps). Quick when nothing is missing.
+# Installs what t2v needs and this machine lacks: Debian packages (as root or by sudo), LibTorch and
+# Arrow (into .deps). Quick when nothing is missing.
 #   setup.sh        what building and running need
-#   setup.sh test   and what the tests need
-# T2V_TORCH=DIR: LibTorch is already there, fetch none.
+#   setup.sh test   and what the tests need (also into .deps-test)
+# T2V_TORCH=DIR: LibTorch is already there, fetch none. T2V_S3=OFF: no Arrow.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 setup=tools/setup
@@ -58,21 +58,27 @@ usable_python() {
   fail "no Python 3.10 to 3.13 with the venv module; install python3-venv"
 }
 
-install_torch() {
-  local stamp=.deps/stamp wanted
-  wanted=$(sha256sum "$setup/python.txt" | cut -d' ' -f1)
-  if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x .deps/bin/python ]; then
+# install_python FOLDER LIST WHAT: what the list pins, into a virtual environment; a changed list is
+# installed over the old one.
+install_python() {
+  local folder=$1 list=$2 stamp wanted python
+  stamp=$folder/stamp-$(basename "$list" .txt)
+  wanted=$(sha256sum "$list" | cut -d' ' -f1)
+  if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && [ -x "$folder/bin/python" ]; then
     return
   fi
-  echo "setup: fetching LibTorch (0.5 GB) into .deps"
-  local python
-  python=$(usable_python)
-  rm -rf .deps
-  "$python" -m venv .deps
-  .deps/bin/python -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 \
-    --no-deps --no-compile --only-binary=:all: --require-hashes -r "$setup/python.txt"
+  echo "setup: fetching $3 into $folder"
+  if ! "$folder/bin/python" -c '' 2>/dev/null; then
+    python=$(usable_python)
+    rm -rf "$folder"
+    "$python" -m venv "$folder"
+  fi
+  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --retries 10 --timeout 60 \
+    --no-deps --no-compile --only-binary=:all: --require-hashes -r "$list"
   echo "$wanted" >"$stamp"
 }
 
 install_packages
-[ -n "${T2V_TORCH:-}" ] || install_torch
+[ -n "${T2V_TORCH:-}" ] || install_python .deps "$setup/torch.txt" "LibTorch (0.5 GB)"
+[ "${T2V_S3:-}" = OFF ] || install_python .deps "$setup/arrow.txt" "Arrow (48 MB, for s3://)"
+[ "${1:-}" != test ] || install_python .deps-test "$setup/moto.txt" "an S3 server for the tests"

@@ -69,11 +69,11 @@ void expect_block(const TextEncoderSpec& spec, int64_t index, weights::Expectati
   t.push_back({p + "ffn.fc2.weight", {spec.size, spec.ffn_size}});
 }
 
-BlockWeights load_block(const weights::WeightMap& map, int64_t index, at::ScalarType dtype,
-                        at::Device device) {
+BlockWeights load_block(const Placement& from, int64_t index) {
   const std::string p = prefix_of(index);
+  const at::ScalarType dtype = from.dtype;
   const auto take = [&](const char* name, at::ScalarType type) {
-    return map.take(p + name, type).to(device);
+    return from.borrowed(p + name, type);
   };
   return {.norm1 = take("norm1.weight", at::kFloat),
           .norm2 = take("norm2.weight", at::kFloat),

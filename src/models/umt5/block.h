@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "models/placement.h"
 #include "models/spec.h"
 #include "weights/weight_map.h"
 
@@ -21,8 +22,8 @@ struct BlockWeights {
 // Canonical names and shapes of block `index`.
 void expect_block(const TextEncoderSpec& spec, int64_t index, weights::Expectations& expected);
 
-BlockWeights load_block(const weights::WeightMap& map, int64_t index, at::ScalarType dtype,
-                        at::Device device);
+// Matrices may lie in memory of the source: the block runs before that goes.
+BlockWeights load_block(const Placement& from, int64_t index);
 
 // Buckets of relative positions for n tokens: int64 [n, n] (key - query), bidirectional
 // (Raffel et al. 2020, T5).

@@ -1,10 +1,9 @@
 #include "models/umt5/encoder.h"
 
-#include <future>
-
 #include "core/check.h"
 #include "models/umt5/block.h"
 #include "ops/norm.h"
+#include "weights/weight_block.h"
 
 namespace t2v::models::umt5 {
 
@@ -22,9 +21,9 @@ Encoder::Encoder(const TextEncoderSpec& spec, weights::WeightMap map, at::Scalar
   map_.check(expectations(spec));
 }
 
-std::vector<at::Tensor> Encoder::encode(
-    const std::vector<std::vector<int64_t>>& ids,
-    const std::function<void(int64_t, int64_t)>& after_block) const {
+std::vector<at::Tensor> Encoder::encode(const std::vector<std::vector<int64_t>>& ids,
+                                        const weights::StreamOptions& options,
+                                        const std::function<void(int64_t, int64_t)>& after_block) {
   std::vector<at::Tensor> states;
   std::vector<at::Tensor> buckets;
   for (const auto& prompt : ids) {
@@ -35,14 +34,21 @@ std::vector<at::Tensor> Encoder::encode(
     states.push_back(map_.take_rows("token_embedding.weight", prompt, at::kFloat).to(device_));
     buckets.push_back(relative_buckets(static_cast<int64_t>(prompt.size()), spec_).to(device_));
   }
-  // The next block is read while this one computes.
-  const auto read = [this](int64_t index) { return load_block(map_, index, dtype_, device_); };
-  std::future<BlockWeights> next = std::async(std::launch::async, read, 0);
+  std::vector<weights::Turn> turns;
   for (int64_t i = 0; i < spec_.num_blocks; ++i) {
-    const BlockWeights block = next.get();
-    if (i + 1 < spec_.num_blocks) next = std::async(std::launch::async, read, i + 1);
+    std::vector<const weights::TensorEntry*> entries;
+    for (const auto& named : map_.entries(core::str("blocks.", i, ".")))
+      entries.push_back(named.second);
+    turns.push_back(weights::make_turn(i, std::move(entries)));
+  }
+  weights::WeightStream stream(map_.checkpoint().files(), std::move(turns), {}, options);
+  for (int64_t i = 0; i < spec_.num_blocks; ++i) {
+    const auto loaded = stream.next();
+    const weights::WeightBlock source(map_, *loaded.turn, loaded.data);
+    const BlockWeights block = load_block(Placement{source, dtype_, device_}, i);
     for (size_t p = 0; p < states.size(); ++p)
       states[p] = run_block(block, spec_, states[p], buckets[p]);
+    counts_ = stream.counts();
     after_block(i + 1, spec_.num_blocks);
   }
   const at::Tensor norm = map_.take("norm.weight", at::kFloat).to(device_);

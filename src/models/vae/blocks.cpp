@@ -13,13 +13,13 @@ using ops::NormActivation;
 using Purpose = StreamMemory::Purpose;
 
 at::Tensor load_gamma(const Placement& from, const std::string& name) {
-  return from.fp32(name + ".gamma").flatten().to(from.device);
+  return from.host_fp32(name + ".gamma").flatten().to(from.device);
 }
 
 // A 1x1 convolution as a linear layer.
 ops::Linear load_pointwise(const Placement& from, const std::string& name) {
-  return {from.fp32(name + ".weight").flatten(1).to(from.device, from.dtype),
-          from.fp32(name + ".bias").to(from.device, from.dtype)};
+  return {from.host_fp32(name + ".weight").flatten(1).to(from.device, from.dtype),
+          from.host_fp32(name + ".bias").to(from.device, from.dtype)};
 }
 
 // Taps of a kernel of three along `dim`, as seen from the small picture: even outputs see the pixel
@@ -40,8 +40,8 @@ ResidualBlock::ResidualBlock(const Placement& from, const std::string& name, siz
       conv2_(from, name + ".conv2", next_index + 1) {
   next_index += 2;
   if (norm1_.size(0) != norm2_.size(0))
-    conv_shortcut_.emplace(from.fp32(name + ".conv_shortcut.weight"),
-                           from.fp32(name + ".conv_shortcut.bias"), from.dtype, from.device);
+    conv_shortcut_.emplace(from.host_fp32(name + ".conv_shortcut.weight"),
+                           from.host_fp32(name + ".conv_shortcut.bias"), from.dtype, from.device);
 }
 
 at::Tensor ResidualBlock::forward(StreamMemory& memory, const at::Tensor& x) const {
@@ -81,16 +81,16 @@ void AttentionBlock::forward(at::Tensor& x) const {
 
 Upsampler::Upsampler(const Placement& from, const std::string& name, bool time,
                      size_t& next_index) {
-  const at::Tensor weight = from.fp32(name + ".resample.1.weight").unsqueeze(2);  // [O, C, 1, 3, 3]
-  const at::Tensor bias = from.fp32(name + ".resample.1.bias");
+  const at::Tensor weight = from.host_fp32(name + ".resample.1.weight").unsqueeze(2);  // [O, C, 1, 3, 3]
+  const at::Tensor bias = from.host_fp32(name + ".resample.1.bias");
   for (int64_t row = 0; row < 2; ++row)
     for (int64_t column = 0; column < 2; ++column)
       phases_.emplace_back(fold_taps(fold_taps(weight, 3, row), 4, column), bias, from.dtype,
                            from.device);
   if (!time) return;
   index_ = next_index++;
-  const auto weights = from.fp32(name + ".time_conv.weight").chunk(2, 0);
-  const auto biases = from.fp32(name + ".time_conv.bias").chunk(2, 0);
+  const auto weights = from.host_fp32(name + ".time_conv.weight").chunk(2, 0);
+  const auto biases = from.host_fp32(name + ".time_conv.bias").chunk(2, 0);
   for (size_t parity = 0; parity < 2; ++parity)
     time_conv_.emplace_back(weights[parity], biases[parity], from.dtype, from.device);
 }

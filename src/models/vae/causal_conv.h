@@ -9,21 +9,10 @@
 #include <utility>
 #include <vector>
 
+#include "models/placement.h"
 #include "ops/conv3d.h"
-#include "weights/weight_map.h"
 
 namespace t2v::models::vae {
-
-// Where and in which type the weights go. Convolutions and norms read theirs as fp32 from the map.
-struct Placement {
-  const weights::WeightMap& map;
-  at::ScalarType dtype;
-  at::Device device;
-
-  [[nodiscard]] at::Tensor fp32(const std::string& name) const {
-    return map.take(name, at::kFloat);
-  }
-};
 
 // Frames, height, width, channels.
 struct VideoSize {

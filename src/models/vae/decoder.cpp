@@ -34,13 +34,13 @@ DecoderNetwork::DecoderNetwork(const VaeSpec& its_spec, const Placement& from)
     : spec(its_spec),
       dtype(from.dtype),
       device(from.device),
-      post_quant_weight(from.fp32("post_quant_conv.weight").flatten(1).to(from.device)),
-      post_quant_bias(from.fp32("post_quant_conv.bias").to(from.device)),
+      post_quant_weight(from.host_fp32("post_quant_conv.weight").flatten(1).to(from.device)),
+      post_quant_bias(from.host_fp32("post_quant_conv.bias").to(from.device)),
       conv_in(from, "decoder.conv_in", num_caches++),
       mid_resnet0(from, "decoder.mid_block.resnets.0", num_caches),
       mid_attention(from, "decoder.mid_block.attentions.0"),
       mid_resnet1(from, "decoder.mid_block.resnets.1", num_caches),
-      norm_out(from.fp32("decoder.norm_out.gamma").flatten().to(from.device)),
+      norm_out(from.host_fp32("decoder.norm_out.gamma").flatten().to(from.device)),
       conv_out(from, "decoder.conv_out", num_caches++) {
   const auto blocks = spec.up_blocks();
   for (size_t i = 0; i < blocks.size(); ++i)
@@ -105,9 +105,12 @@ int64_t Stream::memory_bytes() const { return state_->memory.bytes(); }
 Decoder::Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
                  at::Device device) {
   T2V_ASSERT(dtype == at::kFloat || dtype == at::kBFloat16);
+  T2V_REQUIRE(!spec.is_residual, ErrorKind::kModel, map.label(),
+              ": the VAE 2.2 of Wan2.2-TI2V-5B is not in this version of t2v (",
+              map.checkpoint().path(), ")");
   map.check(decoder_tensors(spec));
   network_ = std::make_shared<DecoderNetwork>(
-      spec, Placement{.map = map, .dtype = dtype, .device = device});
+      spec, Placement{.source = map, .dtype = dtype, .device = device});
 }
 
 Decoder::~Decoder() = default;

@@ -18,19 +18,18 @@ constexpr int64_t kMaxResBlocks = 64;
 constexpr size_t kMaxUpBlocks = 8;
 constexpr double kMaxStatistic = 1e6;
 
-void refuse_others(const JsonFile& config) {
+void read_kind(const JsonFile& config, VaeSpec& spec) {
   const auto kind = config.find_string("_class_name");
   if (kind && *kind != "AutoencoderKLWan") config.refuse("_class_name", "\"AutoencoderKLWan\"");
-  if (config.find_bool("is_residual").value_or(false))
-    config.refuse("is_residual", "false: the VAE 2.2 of TI2V-5B is not in this version of t2v");
-  if (config.find_int("patch_size", 1, 64).value_or(1) != 1)
-    config.refuse("patch_size", "null: the VAE 2.2 of TI2V-5B is not in this version of t2v");
+  spec.is_residual = config.find_bool("is_residual").value_or(false);
+  spec.patch_size = config.find_int("patch_size", 1, 8).value_or(1);
 }
 
 void read_structure(const JsonFile& config, VaeSpec& spec) {
   spec.z_dim = config.get_int("z_dim", 1, kMaxLatentChannels);
-  spec.out_channels = config.find_int("out_channels", 1, 64).value_or(3);
-  if (spec.out_channels != 3) config.refuse("out_channels", "3 (RGB)");
+  const int64_t rgb = 3 * spec.patch_size * spec.patch_size;
+  spec.out_channels = config.find_int("out_channels", 1, 192).value_or(rgb);
+  if (spec.out_channels != rgb) config.refuse("out_channels", core::str(rgb, " (RGB)"));
   const int64_t base_dim = config.get_int("base_dim", 1, kMaxBaseDim);
   spec.decoder_base_dim = config.find_int("decoder_base_dim", 1, kMaxBaseDim).value_or(base_dim);
   spec.num_res_blocks = config.get_int("num_res_blocks", 1, kMaxResBlocks);
@@ -80,6 +79,19 @@ void expect_residual(Expectations& expected, const std::string& name, int64_t in
   if (in != out) expect_conv(expected, name + ".conv_shortcut", {out, in, 1, 1, 1});
 }
 
+// A block of VAE 2.2.
+void expect_nested_block(Expectations& expected, const std::string& name, const UpBlockSpec& block,
+                         int64_t num_resnets) {
+  for (int64_t i = 0; i < num_resnets; ++i)
+    expect_residual(expected, core::str(name, ".resnets.", i),
+                    i == 0 ? block.in_channels : block.channels, block.channels);
+  if (!block.upsample_space) return;
+  const int64_t c = block.channels;
+  expect_conv(expected, name + ".upsampler.resample.1", {c, c, 3, 3});
+  if (block.upsample_time)
+    expect_conv(expected, name + ".upsampler.time_conv", {2 * c, c, 3, 1, 1});
+}
+
 void expect_up_block(Expectations& expected, const std::string& name, const UpBlockSpec& block,
                      int64_t num_resnets) {
   for (int64_t i = 0; i < num_resnets; ++i)
@@ -100,6 +112,7 @@ std::vector<UpBlockSpec> VaeSpec::up_blocks() const {
   for (size_t i = 0; i < dim_mult.size(); ++i) {
     UpBlockSpec block{.in_channels = in_channels,
                       .channels = decoder_base_dim * dim_mult[dim_mult.size() - 1 - i]};
+    block.keeps_channels = is_residual;
     block.upsample_space = i + 1 < dim_mult.size();
     block.upsample_time = block.upsample_space && upsample_time[i];
     in_channels = block.out_channels();
@@ -108,15 +121,17 @@ std::vector<UpBlockSpec> VaeSpec::up_blocks() const {
   return blocks;
 }
 
-int64_t VaeSpec::spatial_factor() const { return int64_t{1} << (dim_mult.size() - 1); }
+int64_t VaeSpec::spatial_factor() const {
+  return patch_size * (int64_t{1} << (dim_mult.size() - 1));
+}
 
 int64_t VaeSpec::temporal_factor() const {
   return int64_t{1} << std::count(upsample_time.begin(), upsample_time.end(), true);
 }
 
 VaeSpec parse_vae_spec(const JsonFile& config) {
-  refuse_others(config);
   VaeSpec spec;
+  read_kind(config, spec);
   read_structure(config, spec);
   check_factor(config, "scale_factor_spatial", spec.spatial_factor());
   check_factor(config, "scale_factor_temporal", spec.temporal_factor());
@@ -140,9 +155,9 @@ weights::Expectations decoder_tensors(const VaeSpec& spec) {
   expect_conv(expected, "decoder.mid_block.attentions.0.proj", {mid, mid, 1, 1});
   expect_residual(expected, "decoder.mid_block.resnets.1", mid, mid);
   const auto blocks = spec.up_blocks();
+  const auto expect_block = spec.is_residual ? expect_nested_block : expect_up_block;
   for (size_t i = 0; i < blocks.size(); ++i)
-    expect_up_block(expected, core::str("decoder.up_blocks.", i), blocks[i],
-                    spec.num_res_blocks + 1);
+    expect_block(expected, core::str("decoder.up_blocks.", i), blocks[i], spec.num_res_blocks + 1);
   const int64_t last = blocks.back().out_channels();
   expected.tensors.push_back({"decoder.norm_out.gamma", {last, 1, 1, 1}});
   expect_conv(expected, "decoder.conv_out", {spec.out_channels, last, 3, 3, 3});

@@ -1,8 +1,9 @@
-// Facts of a Wan VAE: dimensions and latent statistics from vae/config.json, and the tensors that
-// its decoder needs.
+// Facts of a Wan VAE: dimensions and latent statistics from its config and the shapes of its
+// tensors, and the tensors that its decoder needs.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,12 +18,17 @@ struct UpBlockSpec {
   int64_t channels = 0;         // after its residual blocks
   bool upsample_space = false;  // then the block leaves with channels / 2
   bool upsample_time = false;   // only with upsample_space
-  [[nodiscard]] int64_t out_channels() const { return upsample_space ? channels / 2 : channels; }
+  bool keeps_channels = false;  // VAE 2.2: upsampling does not halve them
+  [[nodiscard]] int64_t out_channels() const {
+    return upsample_space && !keeps_channels ? channels / 2 : channels;
+  }
 };
 
 struct VaeSpec {
   int64_t z_dim = 0;         // channels of the latents
-  int64_t out_channels = 0;  // 3: RGB
+  int64_t out_channels = 0;  // 3 (RGB) times patch_size^2
+  int64_t patch_size = 1;    // pixels per side of what the decoder puts out as one
+  bool is_residual = false;  // VAE 2.2 (TI2V-5B): known, but not decoded yet
   int64_t decoder_base_dim = 0;
   int64_t num_res_blocks = 0;        // residual blocks per up block, less one
   std::vector<int64_t> dim_mult;     // from the pixel side to the latent side
@@ -41,9 +47,16 @@ struct VaeSpec {
   }
 };
 
-// Throws Error{kModel} naming file and key; the residual VAE 2.2 (TI2V-5B) is refused by name.
+// Throw Error{kModel} naming file and key.
 VaeSpec read_vae_spec(const std::string& config_path);
 VaeSpec parse_vae_spec(const weights::JsonFile& config);
+
+// From the shapes; the statistics of the latents are those of the published VAE with as many
+// channels. Throws Error{kModel} naming the tensor at fault.
+VaeSpec infer_vae_spec(const weights::WeightMap& weights);
+// The config's facts where there is a config. Throws Error{kModel} naming key, value and tensor
+// when it contradicts the shapes although the tensors fit together.
+VaeSpec vae_spec(const weights::WeightMap& weights, const std::optional<weights::JsonFile>& config);
 
 // Everything that Decoder reads; the encoder's tensors may be there and are ignored.
 weights::Expectations decoder_tensors(const VaeSpec& spec);

@@ -42,10 +42,8 @@ void Block::expect(const TransformerSpec& spec, int64_t index, weights::Expectat
   expect_linear(p + "ffn.2", c, spec.ffn_size, expected);
 }
 
-Block::Block(const TransformerSpec& spec, const weights::WeightMap& map, int64_t index,
-             at::ScalarType dtype, at::Device device)
-    : spec_(spec), dtype_(dtype) {
-  const Placement from{map, dtype, device};
+Block::Block(const TransformerSpec& spec, const Placement& from, int64_t index, KeyWeights keys)
+    : spec_(spec), dtype_(from.dtype) {
   const std::string p = prefix_of(index);
   modulation_ = from.fp32(p + "modulation").squeeze(0);
   self_attn_qkv_ =
@@ -58,13 +56,30 @@ Block::Block(const TransformerSpec& spec, const weights::WeightMap& map, int64_t
     norm3_bias_ = from.fp32(p + "norm3.bias");
   }
   cross_attn_q_ = load_linear(from, p + "cross_attn.q");
-  cross_attn_k_ = load_linear(from, p + "cross_attn.k");
-  cross_attn_v_ = load_linear(from, p + "cross_attn.v");
   cross_attn_o_ = load_linear(from, p + "cross_attn.o");
   cross_attn_norm_q_ = from.fp32(p + "cross_attn.norm_q.weight");
-  cross_attn_norm_k_ = from.fp32(p + "cross_attn.norm_k.weight");
   ffn_0_ = load_linear(from, p + "ffn.0");
   ffn_2_ = load_linear(from, p + "ffn.2");
+  if (keys == KeyWeights::kWith) load_key_weights(from, index);
+}
+
+bool Block::is_key_weight(std::string_view name) noexcept {
+  for (const char* part : {".cross_attn.k.", ".cross_attn.v.", ".cross_attn.norm_k."})
+    if (name.find(part) != std::string_view::npos) return true;
+  return false;
+}
+
+void Block::load_key_weights(const Placement& from, int64_t index) {
+  const std::string p = prefix_of(index);
+  cross_attn_k_ = load_linear(from, p + "cross_attn.k");
+  cross_attn_v_ = load_linear(from, p + "cross_attn.v");
+  cross_attn_norm_k_ = from.fp32(p + "cross_attn.norm_k.weight");
+}
+
+void Block::drop_key_weights() noexcept {
+  cross_attn_k_ = {};
+  cross_attn_v_ = {};
+  cross_attn_norm_k_ = at::Tensor();
 }
 
 CrossKeys Block::make_keys(const at::Tensor& text) const {

@@ -4,8 +4,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <string_view>
 #include <vector>
 
+#include "models/placement.h"
 #include "models/spec.h"
 #include "ops/linear.h"
 #include "ops/rope.h"
@@ -26,12 +28,20 @@ struct BlockContext {
   std::vector<at::Tensor> key_bias;       // fp32 [S] per sequence, or undefined
 };
 
+// The weights that make cross-attention keys and values are needed once per prompt only.
+enum class KeyWeights { kWith, kWithout };
+
 class Block {
  public:
-  Block(const TransformerSpec& spec, const weights::WeightMap& map, int64_t index,
-        at::ScalarType dtype, at::Device device);
+  Block(const TransformerSpec& spec, const Placement& from, int64_t index, KeyWeights keys);
   static void expect(const TransformerSpec& spec, int64_t index, weights::Expectations& expected);
+  // Whether a tensor belongs to what KeyWeights::kWithout leaves out. name: canonical.
+  static bool is_key_weight(std::string_view name) noexcept;
 
+  // Reads or gives up the weights that make_keys needs.
+  void load_key_weights(const Placement& from, int64_t index);
+  void drop_key_weights() noexcept;
+  [[nodiscard]] bool has_key_weights() const { return cross_attn_k_.defined(); }
   // text [S, C] (embedded rows) -> keys and values, once per prompt.
   [[nodiscard]] CrossKeys make_keys(const at::Tensor& text) const;
 

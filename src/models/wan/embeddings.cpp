@@ -57,16 +57,26 @@ void Embeddings::expect(const TransformerSpec& spec, weights::Expectations& expe
   expect_linear("time_projection.1", 6 * c, c, expected);
 }
 
-Embeddings::Embeddings(const TransformerSpec& spec, const weights::WeightMap& map,
+Embeddings::Embeddings(const TransformerSpec& spec, const weights::WeightSource& source,
                        at::ScalarType dtype, at::Device device)
     : spec_(spec), dtype_(dtype), device_(device) {
-  const Placement wide{map, at::kFloat, device};
-  const Placement compute{map, dtype, device};
+  const Placement wide{source, at::kFloat, device};
   patch_ = {wide.fp32("patch_embedding.weight").view({spec.size(), -1}),
             wide.fp32("patch_embedding.bias")};
+}
+
+void Embeddings::load_prologue(const weights::WeightSource& source) {
+  const Placement wide{source, at::kFloat, device_};
+  const Placement compute{source, dtype_, device_};
   time_ = {load_linear(wide, "time_embedding.0"), load_linear(wide, "time_embedding.2")};
   time_projection_ = load_linear(wide, "time_projection.1");
   text_ = {load_linear(compute, "text_embedding.0"), load_linear(compute, "text_embedding.2")};
+}
+
+void Embeddings::drop_prologue() noexcept {
+  time_ = {};
+  time_projection_ = {};
+  text_ = {};
 }
 
 at::Tensor Embeddings::patches(const at::Tensor& latents) const {

@@ -36,9 +36,14 @@ struct TimeModulation {
 // Patch, time and text embedding. Time embedding and patch embedding run in fp32.
 class Embeddings {
  public:
-  Embeddings(const TransformerSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
+  Embeddings(const TransformerSpec& spec, const weights::WeightSource& source, at::ScalarType dtype,
              at::Device device);
   static void expect(const TransformerSpec& spec, weights::Expectations& expected);
+
+  // Time and text embedding are needed before the first step only: reads them, gives them up.
+  void load_prologue(const weights::WeightSource& source);
+  void drop_prologue() noexcept;
+  [[nodiscard]] bool has_prologue() const { return time_projection_.defined(); }
 
   // latents fp32 [C, T, h, w] -> fp32 [L, size].
   [[nodiscard]] at::Tensor patches(const at::Tensor& latents) const;

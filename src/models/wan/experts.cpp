@@ -1,27 +1,36 @@
 #include "models/wan/experts.h"
 
 namespace t2v::models::wan {
+namespace {
+
+Expert other_than(Expert expert) noexcept {
+  return expert == Expert::kHighNoise ? Expert::kLowNoise : Expert::kHighNoise;
+}
+
+}  // namespace
 
 const char* expert_name(Expert expert) noexcept {
   return expert == Expert::kHighNoise ? "high_noise" : "low_noise";
 }
 
-Experts::Experts(std::function<std::unique_ptr<Transformer>(Expert)> load, bool keep_both)
-    : load_(std::move(load)), keep_both_(keep_both) {}
+Experts::Experts(std::function<std::unique_ptr<Transformer>(Expert)> open, bool keep_both)
+    : open_(std::move(open)), keep_both_(keep_both) {}
 
-const Transformer& Experts::get(Expert expert) {
-  auto& wanted = expert == Expert::kHighNoise ? high_noise_ : low_noise_;
-  auto& other = expert == Expert::kHighNoise ? low_noise_ : high_noise_;
-  if (!wanted) {
-    if (!keep_both_) other.reset();
-    wanted = load_(expert);
-  }
+Transformer& Experts::get(Expert expert) {
+  auto& wanted = slot(expert);
+  if (!keep_both_) slot(other_than(expert)).reset();
+  if (!wanted)
+    wanted = open_(expert);
+  else
+    wanted->take_all_room();
   return *wanted;
 }
 
-void Experts::release() noexcept {
-  high_noise_.reset();
-  low_noise_.reset();
+void Experts::hand_over_to(Expert next) {
+  auto& leaving = slot(other_than(next));
+  if (keep_both_ || !leaving || slot(next)) return;
+  slot(next) = open_(next);
+  slot(next)->take_over_from(*leaving);
 }
 
 }  // namespace t2v::models::wan

@@ -1,5 +1,5 @@
-// The high-noise and the low-noise transformer of a model, one in memory at a time unless both are
-// small. A single-expert model has only a high-noise one.
+// The high-noise and the low-noise transformer of a model, one in memory at a time unless both fit.
+// A single-expert model has only a high-noise one.
 #pragma once
 
 #include <functional>
@@ -16,22 +16,27 @@ const char* expert_name(Expert expert) noexcept;
 
 class Experts {
  public:
-  // load: reads one expert. keep_both: both may stay in memory.
-  Experts(std::function<std::unique_ptr<Transformer>(Expert)> load, bool keep_both);
+  // open: an expert whose blocks are not loaded yet. keep_both: both may stay in memory.
+  Experts(std::function<std::unique_ptr<Transformer>(Expert)> open, bool keep_both);
 
-  // Gives up the other expert first, then loads this one, if it is not at hand.
-  const Transformer& get(Expert expert);
-  [[nodiscard]] bool is_loaded(Expert expert) const noexcept { return slot(expert) != nullptr; }
-  // Gives all memory back.
-  void release() noexcept;
+  // Gives up the other expert first when it is at hand and this one is not.
+  Transformer& get(Expert expert);
+  // Opens `next` and has its blocks loaded behind those of the other expert, whose next pass is its
+  // last. Nothing happens when both may stay.
+  void hand_over_to(Expert next);
+  [[nodiscard]] bool keeps_both() const noexcept { return keep_both_; }
+  [[nodiscard]] bool is_open(Expert expert) const noexcept {
+    return (expert == Expert::kHighNoise ? high_noise_ : low_noise_) != nullptr;
+  }
 
  private:
-  [[nodiscard]] const std::unique_ptr<Transformer>& slot(Expert expert) const noexcept {
+  [[nodiscard]] std::unique_ptr<Transformer>& slot(Expert expert) noexcept {
     return expert == Expert::kHighNoise ? high_noise_ : low_noise_;
   }
 
-  std::function<std::unique_ptr<Transformer>(Expert)> load_;
+  std::function<std::unique_ptr<Transformer>(Expert)> open_;
   bool keep_both_;
+  // In the order of use: the one that takes over ends its loading before the other goes.
   std::unique_ptr<Transformer> high_noise_;
   std::unique_ptr<Transformer> low_noise_;
 };

@@ -13,9 +13,9 @@ void Head::expect(const TransformerSpec& spec, weights::Expectations& expected) 
                 expected);
 }
 
-Head::Head(const TransformerSpec& spec, const weights::WeightMap& map, at::Device device)
+Head::Head(const TransformerSpec& spec, const weights::WeightSource& source, at::Device device)
     : eps_(spec.eps) {
-  const Placement from{map, at::kFloat, device};
+  const Placement from{source, at::kFloat, device};
   modulation_ = from.fp32("head.modulation").squeeze(0);
   head_ = load_linear(from, "head.head");
 }

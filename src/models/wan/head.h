@@ -12,7 +12,7 @@ namespace t2v::models::wan {
 // Runs in fp32.
 class Head {
  public:
-  Head(const TransformerSpec& spec, const weights::WeightMap& map, at::Device device);
+  Head(const TransformerSpec& spec, const weights::WeightSource& source, at::Device device);
   static void expect(const TransformerSpec& spec, weights::Expectations& expected);
 
   // x fp32 [L, C], time fp32 [C] (TimeModulation::head) -> fp32 [L, ph*pw*out_channels].

@@ -4,6 +4,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <cmath>
+#include <limits>
 
 #include "core/check.h"
 
@@ -30,16 +31,36 @@ weights::Expectations Transformer::expectations(const TransformerSpec& spec) {
   return expected;
 }
 
-Transformer::Transformer(const TransformerSpec& spec, const weights::WeightMap& map,
-                         at::ScalarType dtype, at::Device device,
-                         const std::function<void(int64_t, int64_t)>& after_block)
-    : spec_(spec), embeddings_(spec, checked(map, spec), dtype, device), head_(spec, map, device) {
-  blocks_.reserve(static_cast<size_t>(spec.num_blocks));
-  for (int64_t i = 0; i < spec.num_blocks; ++i) {
-    blocks_.emplace_back(spec, map, i, dtype, device);
-    after_block(i + 1, spec.num_blocks);
-  }
+BlockPlan resident_plan(const TransformerSpec& spec) {
+  BlockPlan plan;
+  plan.homes.assign(static_cast<size_t>(spec.num_blocks), BlockHome::kResident);
+  return plan;
 }
+
+Transformer::Transformer(const TransformerSpec& spec, std::shared_ptr<const weights::WeightMap> map,
+                         const BlockPlan& plan, at::ScalarType dtype, at::Device device)
+    : spec_(spec),
+      map_(std::move(map)),
+      keep_prologue_(plan.keep_key_weights),
+      embeddings_(spec, checked(*map_, spec), dtype, device),
+      head_(spec, *map_, device),
+      pool_(spec, map_, plan, dtype, device) {}
+
+void Transformer::begin_prompt() {
+  if (!embeddings_.has_prologue()) embeddings_.load_prologue(*map_);
+  if (!pool_.is_loading()) pool_.begin_prompt();
+}
+
+void Transformer::end_prologue() noexcept {
+  if (!keep_prologue_) embeddings_.drop_prologue();
+}
+
+void Transformer::take_over_from(Transformer& leaving) {
+  pool_.load_behind_another();
+  leaving.successor_ = &pool_;
+}
+
+void Transformer::take_all_room() noexcept { pool_.allow(std::numeric_limits<int64_t>::max()); }
 
 Condition Transformer::make_condition(const at::Tensor& text_embeddings, int64_t text_len,
                                       TextPadding padding) const {
@@ -49,53 +70,82 @@ Condition Transformer::make_condition(const at::Tensor& text_embeddings, int64_t
   const int64_t pad_rows = padding == TextPadding::kFolded ? std::min<int64_t>(pads, 1) : pads;
   const at::Tensor rows =
       at::cat({text_embeddings, at::zeros({pad_rows, spec_.text_size}, text_embeddings.options())});
-  const at::Tensor text = embeddings_.text(rows);
   Condition condition;
-  for (const Block& block : blocks_) condition.keys.push_back(block.make_keys(text));
+  condition.text = embeddings_.text(rows);
   if (pads > pad_rows) {
     condition.key_bias = at::zeros({n + pad_rows}, at::kFloat);
     condition.key_bias[n] = std::log(static_cast<double>(pads));
-    condition.key_bias = condition.key_bias.to(text.device());
+    condition.key_bias = condition.key_bias.to(condition.text.device());
   }
   return condition;
 }
 
-std::vector<at::Tensor> Transformer::forward(const at::Tensor& latents, const TimeModulation& time,
-                                             const std::vector<const Condition*>& conditions,
-                                             const ops::RopeTables& rope,
-                                             const std::function<void()>& between_blocks) const {
-  if (rope.num_tokens() <= kMaxSharedTokens)
-    return run(latents, time, conditions, rope, between_blocks);
-  std::vector<at::Tensor> outputs;
-  for (const Condition* condition : conditions)
-    outputs.push_back(run(latents, time, {condition}, rope, between_blocks).front());
-  return outputs;
+namespace {
+
+// Conditions that run through a block together.
+struct Group {
+  at::Tensor x;  // fp32 [B*L, C], the residual stream
+  std::vector<Condition*> conditions;
+};
+
+std::vector<Group> make_groups(const at::Tensor& x, const std::vector<Condition*>& conditions,
+                               int64_t num_tokens) {
+  if (num_tokens <= kMaxSharedTokens)
+    return {{x.repeat({static_cast<int64_t>(conditions.size()), 1}), conditions}};
+  std::vector<Group> groups;
+  for (Condition* condition : conditions)
+    groups.push_back({groups.empty() ? x : x.clone(), {condition}});
+  return groups;
 }
 
-std::vector<at::Tensor> Transformer::run(const at::Tensor& latents, const TimeModulation& time,
-                                         const std::vector<const Condition*>& conditions,
-                                         const ops::RopeTables& rope,
-                                         const std::function<void()>& between_blocks) const {
+// The prompt's keys of block `index`, made in its first pass.
+void make_keys(const Block& block, size_t index, int64_t num_blocks, Condition& condition) {
+  if (condition.keys.size() > index) return;
+  T2V_ASSERT(condition.keys.size() == index && block.has_key_weights());
+  condition.keys.push_back(block.make_keys(condition.text));
+  if (static_cast<int64_t>(condition.keys.size()) == num_blocks) condition.text = at::Tensor();
+}
+
+}  // namespace
+
+std::vector<at::Tensor> Transformer::forward(const Pass& pass,
+                                             const std::vector<Condition*>& conditions,
+                                             const Hooks& hooks) {
+  const at::Tensor& latents = pass.latents;
   T2V_ASSERT(latents.scalar_type() == at::kFloat && latents.size(0) == spec_.in_channels);
-  const int64_t num_sequences = static_cast<int64_t>(conditions.size());
-  at::Tensor x = embeddings_.patches(latents);  // [L, C]
-  if (num_sequences > 1) x = x.repeat({num_sequences, 1});
+  std::vector<Group> groups;
+  {
+    const at::Tensor x = embeddings_.patches(latents);  // [L, C]
+    groups = make_groups(x, conditions, pass.rope.num_tokens());
+  }
   BlockContext context;
-  context.rope = &rope;
-  context.time = time.blocks;
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    context.prompts.clear();
-    context.key_bias.clear();
-    for (const Condition* condition : conditions) {
-      context.prompts.push_back(&condition->keys[i]);
-      context.key_bias.push_back(condition->key_bias);
+  context.rope = &pass.rope;
+  context.time = pass.time.blocks;
+  for (int64_t i = 0; i < spec_.num_blocks; ++i) {
+    // Every group runs before the block goes: one fetch serves all branches.
+    const Block& block = pool_.get(i, hooks.around_load);
+    for (Group& group : groups) {
+      context.prompts.clear();
+      context.key_bias.clear();
+      for (Condition* condition : group.conditions) {
+        make_keys(block, static_cast<size_t>(i), spec_.num_blocks, *condition);
+        context.prompts.push_back(&condition->keys[static_cast<size_t>(i)]);
+        context.key_bias.push_back(condition->key_bias);
+      }
+      block.run(group.x, context);
+      hooks.between_blocks();
     }
-    blocks_[i].run(x, context);
-    between_blocks();
+    pool_.done(i, pass.again);
+    if (successor_ != nullptr && pass.again == BlockPool::Again::kNever) successor_->allow(1);
   }
   std::vector<at::Tensor> outputs;
-  for (const at::Tensor& tokens : head_(x, time.head).chunk(num_sequences))
-    outputs.push_back(unpatchify(tokens, spec_, latents.size(1), latents.size(2), latents.size(3)));
+  for (Group& group : groups) {
+    const auto num_sequences = static_cast<int64_t>(group.conditions.size());
+    for (const at::Tensor& tokens : head_(group.x, pass.time.head).chunk(num_sequences))
+      outputs.push_back(
+          unpatchify(tokens, spec_, latents.size(1), latents.size(2), latents.size(3)));
+    group.x = at::Tensor();
+  }
   return outputs;
 }
 

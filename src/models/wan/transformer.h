@@ -4,10 +4,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "models/spec.h"
 #include "models/wan/block.h"
+#include "models/wan/block_pool.h"
 #include "models/wan/embeddings.h"
 #include "models/wan/head.h"
 #include "weights/weight_map.h"
@@ -20,45 +22,66 @@ enum class TextPadding { kFolded, kFull };
 
 // Everything of one prompt that does not change between steps (specs: the condition cache).
 struct Condition {
-  std::vector<CrossKeys> keys;  // one per block
+  at::Tensor text;              // embedded rows [S, C]; given up when all keys are made
+  std::vector<CrossKeys> keys;  // one per block, made in the first pass
   at::Tensor key_bias;          // fp32 [S], or undefined
 };
 
+// Everything is resident and kept, and what is read comes by default options.
+BlockPlan resident_plan(const TransformerSpec& spec);
+
 class Transformer {
  public:
-  // Checks all names and shapes, then reads the weights. after_block(done, total) is called between
-  // blocks and may throw to stop. Throws Error{kModel}.
-  Transformer(const TransformerSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
-              at::Device device, const std::function<void(int64_t, int64_t)>& after_block);
+  // Checks all names and shapes, then reads patch embedding and head. Blocks are loaded when the
+  // first pass needs them. Throws Error{kModel}.
+  Transformer(const TransformerSpec& spec, std::shared_ptr<const weights::WeightMap> map,
+              const BlockPlan& plan, at::ScalarType dtype, at::Device device);
   static weights::Expectations expectations(const TransformerSpec& spec);
 
+  // Comes before the conditions and timesteps of a prompt: reads what they need.
+  void begin_prompt();
   // text_embeddings fp32 [n, text_size], n <= text_len; rows n..text_len are zero rows.
   [[nodiscard]] Condition make_condition(const at::Tensor& text_embeddings, int64_t text_len,
                                          TextPadding padding = TextPadding::kFolded) const;
   [[nodiscard]] TimeModulation make_time(int64_t timestep) const {
     return embeddings_.time(timestep);
   }
+  // Comes behind them: gives up, by the plan, what only they need.
+  void end_prologue() noexcept;
 
-  // latents fp32 [C, T, h, w] -> one fp32 [C_out, T, h, w] for each condition, in order.
-  // between_blocks is called after each block and may throw to stop.
-  [[nodiscard]] std::vector<at::Tensor> forward(const at::Tensor& latents,
-                                                const TimeModulation& time,
-                                                const std::vector<const Condition*>& conditions,
-                                                const ops::RopeTables& rope,
-                                                const std::function<void()>& between_blocks) const;
+  struct Hooks {
+    std::function<void()> between_blocks;  // called after each block; may throw to stop
+    AroundLoad around_load;
+  };
+  // What one pass works on.
+  struct Pass {
+    const at::Tensor& latents;  // fp32 [C, T, h, w]
+    const TimeModulation& time;
+    const ops::RopeTables& rope;
+    BlockPool::Again again = BlockPool::Again::kLater;  // kNever: no pass will follow
+  };
+  // One fp32 [C_out, T, h, w] for each condition, in order.
+  [[nodiscard]] std::vector<at::Tensor> forward(const Pass& pass,
+                                                const std::vector<Condition*>& conditions,
+                                                const Hooks& hooks);
+
+  // Starts loading behind `leaving`, whose last pass gives up a block for each that comes in here.
+  void take_over_from(Transformer& leaving);
+  // The other one is gone.
+  void take_all_room() noexcept;
 
   [[nodiscard]] const TransformerSpec& spec() const noexcept { return spec_; }
+  [[nodiscard]] const weights::WeightMap& weights() const noexcept { return *map_; }
+  [[nodiscard]] PoolCounts counts() const { return pool_.counts(); }
 
  private:
-  [[nodiscard]] std::vector<at::Tensor> run(const at::Tensor& latents, const TimeModulation& time,
-                                            const std::vector<const Condition*>& conditions,
-                                            const ops::RopeTables& rope,
-                                            const std::function<void()>& between_blocks) const;
-
   TransformerSpec spec_;
+  std::shared_ptr<const weights::WeightMap> map_;
+  bool keep_prologue_;
   Embeddings embeddings_;
-  std::vector<Block> blocks_;
   Head head_;
+  BlockPool pool_;
+  BlockPool* successor_ = nullptr;  // gets the room of blocks that are given up
 };
 
 }  // namespace t2v::models::wan

@@ -1,4 +1,4 @@
-// Reads the parts of a linear layer of one expert.
+// Reads the linear layers of one expert.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,22 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "models/placement.h"
 #include "ops/linear.h"
 #include "weights/weight_map.h"
 
 namespace t2v::models::wan {
-
-// Where and in which type an expert's weights go.
-struct Placement {
-  const weights::WeightMap& map;
-  at::ScalarType dtype;
-  at::Device device;
-
-  [[nodiscard]] at::Tensor tensor(const std::string& name, at::ScalarType type) const {
-    return map.take(name, type).to(device);
-  }
-  [[nodiscard]] at::Tensor fp32(const std::string& name) const { return tensor(name, at::kFloat); }
-};
 
 // `name`.weight and `name`.bias, in placement.dtype.
 ops::Linear load_linear(const Placement& from, const std::string& name);

@@ -1,6 +1,7 @@
 // The CUDA back end: the fused ops on our own kernels, as a plugin (libt2v_cuda.so) that is loaded
 // only where there is a driver. Shapes and dtypes are checked by ops/norm.h before.
 #include <ATen/ops/empty.h>
+#include <cuda_runtime_api.h>
 
 #include "core/check.h"
 #include "ops/backend.h"
@@ -152,4 +153,13 @@ constexpr OpTable kTable{
 // Found by load_cuda_backend() (ops/backend.h).
 extern "C" __attribute__((visibility("default"))) const t2v::ops::OpTable* t2v_cuda_ops() {
   return &t2v::ops::kTable;
+}
+
+// Found by available_cuda_bytes(). -1 when the runtime does not tell.
+extern "C" __attribute__((visibility("default"))) int64_t t2v_cuda_free_bytes(int device) {
+  size_t free = 0;
+  size_t total = 0;
+  if (cudaSetDevice(device) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess)
+    return -1;
+  return static_cast<int64_t>(free);
 }

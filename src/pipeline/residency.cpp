@@ -1,0 +1,271 @@
+#include "pipeline/residency.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "core/check.h"
+#include "pipeline/compute.h"
+
+namespace t2v::pipeline {
+namespace {
+
+using models::wan::BlockHome;
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+// Code of the libraries that is paged in by use, their kernels, scratch and thread stacks.
+constexpr int64_t kHostGrowth = 200 * kMiB;
+// A CUDA context and its libraries, in host and device memory.
+constexpr int64_t kDeviceContextHost = 1500 * kMiB;
+constexpr int64_t kDeviceContext = 600 * kMiB;
+// Blocks smaller when stored than this share of their ready size are worth keeping as stored.
+constexpr double kWorthCaching = 0.6;
+// Bytes of work buffers for each output pixel and channel of the decoder at full size, measured.
+constexpr int64_t kVaeBytesPerPixelChannel = 24;
+constexpr int64_t kEncoderFrames = 60;  // that an encoder may hold back, 1.5 bytes a pixel
+
+// Residual streams, one block's intermediates (bytes).
+int64_t activation_bytes(const PlanInput& in) {
+  const int64_t tokens = in.geometry.num_tokens;
+  const int64_t c = in.spec.size();
+  const int64_t e = in.element_bytes;
+  const int64_t streams = in.guided ? 2 : 1;
+  const int64_t attention = 10 * c * e;
+  const int64_t ffn = in.spec.ffn_size * e + 2 * c * e;
+  const int64_t head = 2 * c * 4;
+  const int64_t shared = tokens <= 1024 ? streams : 1;  // short sequences run side by side
+  return tokens * (streams * c * 4 + shared * std::max({attention, ffn, head}));
+}
+
+// Keys and values of the prompts' rows in all blocks.
+int64_t condition_bytes(const PlanInput& in) {
+  const int64_t rows = std::min<int64_t>(in.text_len, 512) + 1;
+  return (in.guided ? 2 : 1) * in.transformer.num_blocks * rows * 2 * in.spec.size() *
+         in.element_bytes;
+}
+
+// Memory that holds blocks between two passes, and what is left to it.
+struct Room {
+  int64_t fixed = 0;  // everything but blocks
+  int64_t slots = 0;  // for blocks that are not resident, when there are any
+  int64_t budget = 0;
+  [[nodiscard]] int64_t for_blocks(bool some_streamed) const {
+    return budget - fixed - (some_streamed ? slots : 0);
+  }
+};
+
+// `count` of n places, evenly spread: reads then overlap with blocks that are at hand.
+bool is_chosen(int64_t index, int64_t count, int64_t n) {
+  return (index + 1) * count / n > index * count / n;
+}
+
+void assign_homes(MemoryPlan& plan, int64_t n, int64_t resident, int64_t cached) {
+  plan.blocks.homes.assign(static_cast<size_t>(n), BlockHome::kStreamed);
+  const int64_t others = n - resident;
+  int64_t other = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    auto& home = plan.blocks.homes[static_cast<size_t>(i)];
+    if (is_chosen(i, resident, n)) {
+      home = BlockHome::kResident;
+    } else if (is_chosen(other++, cached, others)) {
+      home = BlockHome::kHostCached;
+    }
+  }
+}
+
+// How many blocks are ready and how many cached as stored: ready ones first when all others can be
+// cached; where the cache is all there is room for, as many of them as fit.
+void share_host_room(int64_t room, int64_t n, int64_t ready, int64_t stored, int64_t& resident,
+                     int64_t& cached) {
+  if (static_cast<double>(stored) > kWorthCaching * static_cast<double>(ready)) {
+    resident = std::clamp<int64_t>(room / std::max<int64_t>(ready, 1), 0, n);
+    return;
+  }
+  if (room >= n * stored) {
+    resident = std::min(n, (room - n * stored) / std::max<int64_t>(ready - stored, 1));
+    cached = n - resident;
+  } else {
+    cached = std::clamp<int64_t>(room / std::max<int64_t>(stored, 1), 0, n);
+  }
+}
+
+int64_t ring_bytes(const weights::StreamOptions& stream, int64_t largest) {
+  return stream.num_buffers * largest;
+}
+
+// The fixed parts of the denoising stage.
+Room host_room(const PlanInput& in, const MemoryPlan& plan) {
+  const auto& t = in.transformer;
+  const int64_t rings = in.num_experts > 1 ? 2 : 1;  // the next expert reads before the other goes
+  Room room;
+  room.budget = plan.budgets.ram;
+  room.fixed = in.base_host_bytes + kHostGrowth + (in.on_device ? kDeviceContextHost : 0) +
+               t.loras + rings * ring_bytes(plan.blocks.stream, t.block_stored);
+  if (!in.on_device) {
+    room.fixed += t.rest + t.prologue + activation_bytes(in) + condition_bytes(in);
+    room.slots = plan.blocks.num_slots * t.block_ready;
+  }
+  return room;
+}
+
+Room device_room(const PlanInput& in, const MemoryPlan& plan) {
+  const auto& t = in.transformer;
+  Room room;
+  room.budget = plan.budgets.vram;
+  room.fixed = kDeviceContext + t.rest + t.prologue + activation_bytes(in) + condition_bytes(in);
+  room.slots = plan.blocks.num_slots * t.block_ready;
+  return room;
+}
+
+void place_blocks(const PlanInput& in, MemoryPlan& plan) {
+  const auto& t = in.transformer;
+  const int64_t n = t.num_blocks;
+  const Room host = host_room(in, plan);
+  int64_t resident = 0;
+  int64_t cached = 0;
+  const Offload offload = plan.budgets.offload;
+  if (in.on_device) {
+    const Room device = device_room(in, plan);
+    const bool all = device.for_blocks(false) >= n * t.block_ready;
+    resident = all || offload == Offload::kNone || offload == Offload::kModel
+                   ? n
+                   : std::clamp<int64_t>(device.for_blocks(true) / t.block_ready, 0, n - 1);
+    if (offload == Offload::kBlock) resident = 0;
+    cached = std::clamp<int64_t>(host.for_blocks(false) / std::max<int64_t>(t.block_stored, 1), 0,
+                                 n - resident);
+  } else if (offload == Offload::kBlock) {
+    resident = 0;
+  } else if (offload != Offload::kAuto || host.for_blocks(false) >= n * t.block_ready) {
+    resident = n;
+  } else {
+    share_host_room(std::max<int64_t>(host.for_blocks(true), 0), n, t.block_ready, t.block_stored,
+                    resident, cached);
+    resident = std::min(resident, n - 1);
+  }
+  assign_homes(plan, n, resident, cached);
+  plan.blocks.keep_key_weights = resident == n;
+}
+
+void set_peaks(const PlanInput& in, MemoryPlan& plan) {
+  const auto& t = in.transformer;
+  const int64_t resident = plan.count(BlockHome::kResident);
+  const int64_t cached = plan.count(BlockHome::kHostCached);
+  const bool some_streamed = resident < t.num_blocks;
+  const Room host = host_room(in, plan);
+  const int64_t experts = plan.keep_both_experts ? in.num_experts : 1;
+  const int64_t ready = experts * resident * t.block_ready -
+                        (plan.blocks.keep_key_weights ? 0 : resident * t.key_weights);
+  const int64_t base = in.base_host_bytes + kHostGrowth + (in.on_device ? kDeviceContextHost : 0);
+  const int64_t text_ready = 2 * in.text_block_ready;
+  const int64_t pixels = in.width * in.height;
+  const int64_t vae =
+      in.vae_ready + pixels * in.vae_base_dim * kVaeBytesPerPixelChannel * in.vae_element_bytes / 2;
+  const int64_t frames = pixels * 3 * 16 + kEncoderFrames * pixels * 3 / 2;
+  const int64_t kept_host = plan.keep_loaded && !in.on_device ? ready + t.rest + t.prologue : 0;
+  const int64_t kept_device = plan.keep_loaded && in.on_device ? ready + t.rest + t.prologue : 0;
+
+  StagePeak text{.stage = Stage::kTextEncode};
+  text.host_bytes = base + kept_host + ring_bytes(plan.text_stream, in.text_block_stored) +
+                    (in.text_on_device ? 0 : text_ready);
+  text.device_bytes =
+      in.on_device ? kDeviceContext + kept_device + (in.text_on_device ? text_ready : 0) : 0;
+
+  StagePeak denoise{.stage = Stage::kDenoise};
+  // Handing over never holds more than one expert's blocks and both rings.
+  denoise.host_bytes = host.fixed + cached * t.block_stored;
+  if (in.on_device) {
+    const Room device = device_room(in, plan);
+    denoise.device_bytes = device.fixed + (some_streamed ? device.slots : 0) + ready;
+  } else {
+    denoise.host_bytes += (some_streamed ? host.slots : 0) + ready;
+  }
+
+  StagePeak decode{.stage = Stage::kVaeDecode};
+  decode.host_bytes = base + frames + kept_host + (in.on_device ? 0 : vae);
+  decode.device_bytes = in.on_device ? kDeviceContext + kept_device + vae : 0;
+  plan.peaks = {text, denoise, decode};
+  plan.streamed_bytes_per_step =
+      (t.num_blocks - resident - (in.on_device ? 0 : cached)) * t.block_stored;
+}
+
+MemoryPlan plan_once(const PlanInput& in, const Budgets& budgets) {
+  MemoryPlan plan;
+  plan.budgets = budgets;
+  plan.blocks.stream.pinned = in.on_device;
+  plan.blocks.load_ahead = in.on_device;
+  plan.blocks.num_slots = in.on_device ? 2 : 1;
+  plan.text_stream.num_buffers = 2;
+  place_blocks(in, plan);
+  set_peaks(in, plan);
+  return plan;
+}
+
+bool all_fit(const MemoryPlan& plan) {
+  const StagePeak peak = plan.highest();
+  return peak.host_bytes <= plan.budgets.ram &&
+         (plan.budgets.vram == 0 || peak.device_bytes <= plan.budgets.vram);
+}
+
+// Turns a comfort on where the plan still fits with it.
+void try_with(const PlanInput& in, MemoryPlan& plan,
+              const std::function<void(MemoryPlan&)>& change) {
+  MemoryPlan tried = plan;
+  change(tried);
+  set_peaks(in, tried);
+  if (all_fit(tried)) plan = tried;
+}
+
+}  // namespace
+
+std::string gigabytes(int64_t bytes) {
+  char text[32];
+  if (bytes < 1000 * 1000 * 1000) {
+    std::snprintf(text, sizeof text, "%.1f MB", static_cast<double>(bytes) / 1e6);
+  } else {
+    std::snprintf(text, sizeof text, "%.2f GB", static_cast<double>(bytes) / 1e9);
+  }
+  return text;
+}
+
+int64_t MemoryPlan::count(BlockHome home) const {
+  return std::count(blocks.homes.begin(), blocks.homes.end(), home);
+}
+
+StagePeak MemoryPlan::highest() const {
+  StagePeak highest;
+  for (const StagePeak& peak : peaks) {
+    if (peak.host_bytes > highest.host_bytes) highest.stage = peak.stage;
+    highest.host_bytes = std::max(highest.host_bytes, peak.host_bytes);
+    highest.device_bytes = std::max(highest.device_bytes, peak.device_bytes);
+  }
+  return highest;
+}
+
+MemoryPlan make_plan(const PlanInput& in, const Budgets& budgets) {
+  Budgets least = budgets;
+  least.offload = Offload::kBlock;
+  least.ram = 0;
+  least.vram = 0;
+  const bool fixed_homes = budgets.offload == Offload::kNone || budgets.offload == Offload::kModel;
+  if (fixed_homes) least.offload = budgets.offload;
+  const StagePeak smallest = plan_once(in, least).highest();
+
+  MemoryPlan plan = plan_once(in, budgets);
+  plan.smallest_ram = smallest.host_bytes;
+  plan.smallest_vram = smallest.device_bytes;
+  if (budgets.offload == Offload::kNone) {
+    plan.keep_both_experts = plan.keep_loaded = true;
+    set_peaks(in, plan);
+  } else if (budgets.offload == Offload::kAuto) {
+    const bool all_resident = plan.count(BlockHome::kResident) == in.transformer.num_blocks;
+    if (all_resident && in.num_experts > 1)
+      try_with(in, plan, [](MemoryPlan& p) { p.keep_both_experts = true; });
+    if (all_resident && (in.num_experts == 1 || plan.keep_both_experts))
+      try_with(in, plan, [](MemoryPlan& p) { p.keep_loaded = true; });
+    try_with(in, plan, [](MemoryPlan& p) { p.text_stream.num_buffers = 4; });
+  }
+  return plan;
+}
+
+bool fits(const MemoryPlan& plan) { return all_fit(plan); }
+
+}  // namespace t2v::pipeline

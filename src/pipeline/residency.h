@@ -1,0 +1,107 @@
+// The memory plan of a run: which weights stay where, and how much every stage takes at its peak.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/wan/block_pool.h"
+#include "pipeline/geometry.h"
+#include "pipeline/model.h"
+#include "pipeline/run.h"
+#include "t2v/engine.h"
+#include "t2v/request.h"
+
+namespace t2v::pipeline {
+
+// Bytes of one transformer (both experts have the same).
+struct TransformerBytes {
+  int64_t num_blocks = 0;
+  int64_t block_stored = 0;  // the largest block, in the file
+  int64_t block_ready = 0;   // the same, ready to run
+  int64_t key_weights = 0;   // the part of block_ready that only a prompt's first pass needs
+  int64_t prologue = 0;      // time and text embedding, ready
+  int64_t rest = 0;          // patch embedding and head, ready
+  int64_t loras = 0;         // factors, resident
+};
+
+// What is planned for; sizes only, so that plans can be made for models that are not there.
+struct PlanInput {
+  TransformerBytes transformer;
+  int64_t num_experts = 1;
+  int64_t text_block_stored = 0;
+  int64_t text_block_ready = 0;
+  int64_t vae_ready = 0;
+  int64_t vae_base_dim = 96;     // channels of the decoder at full size
+  models::TransformerSpec spec;  // for activations
+  int64_t text_len = 512;
+  Geometry geometry;
+  int64_t width = 0, height = 0;  // px
+  int64_t element_bytes = 2;      // of the compute type
+  int64_t vae_element_bytes = 2;
+  bool guided = true;
+  bool on_device = false;  // else everything is host memory
+  bool text_on_device = false;
+  int64_t base_host_bytes = 0;  // the process before any weight is read
+};
+
+struct Budgets {
+  int64_t ram = 0;   // bytes that the process may take
+  int64_t vram = 0;  // bytes of the device; 0 on the CPU
+  Offload offload = Offload::kAuto;
+};
+
+struct StagePeak {
+  Stage stage = Stage::kDenoise;
+  int64_t host_bytes = 0;
+  int64_t device_bytes = 0;
+};
+
+struct MemoryPlan {
+  Budgets budgets;
+  models::wan::BlockPlan blocks;
+  weights::StreamOptions text_stream;
+  bool keep_both_experts = false;  // in memory at the same time
+  bool keep_loaded = false;        // also while the VAE decodes, for the next prompt
+  std::vector<StagePeak> peaks;    // text_encode, denoise, vae_decode
+  int64_t smallest_ram = 0;        // budgets below these cannot work
+  int64_t smallest_vram = 0;
+  int64_t streamed_bytes_per_step = 0;
+
+  [[nodiscard]] int64_t count(models::wan::BlockHome home) const;
+  [[nodiscard]] StagePeak highest() const;  // of each kind of memory, over the stages
+};
+
+// Never throws for budgets that are too small: then `fits` of the plan is false and the plan is
+// that of the smallest budgets.
+MemoryPlan make_plan(const PlanInput& input, const Budgets& budgets);
+[[nodiscard]] bool fits(const MemoryPlan& plan);
+
+PlanInput plan_input(const Recipe& recipe, const Model& model, const Compute& compute,
+                     int64_t base_host_bytes);
+
+// What the user allows; where nothing is said, what is free less a reserve.
+Budgets choose_budgets(const EngineOptions& options, const Compute& compute);
+
+// Refuses budgets that cannot work, with the smallest that would. Throws Error{kOutOfMemory}.
+void require_fit(const MemoryPlan& plan, const Recipe& recipe, const Compute& compute);
+
+// Lines for --dry-run and inspect.
+ResolvedSettings describe_plan(const MemoryPlan& plan, const Compute& compute);
+
+// What one size needs on a GPU and on the CPU, and what this machine makes of it.
+struct SizePrediction {
+  int64_t width = 0, height = 0, frames = 0;
+  MemoryPlan on_gpu;  // everything resident, bf16
+  MemoryPlan on_cpu;  // everything resident, in this machine's type
+  MemoryPlan here;    // by this machine's free memory or the given budgets
+  bool fits_here = false;
+};
+// 480p and 720p at 81 frames, as far as the model can make them.
+std::vector<SizePrediction> predict_sizes(const Model& model, const EngineOptions& options,
+                                          const Compute& compute, int64_t base_host_bytes);
+
+// "3.62 GB", "18.4 MB" (10^9 and 10^6).
+std::string gigabytes(int64_t bytes);
+
+}  // namespace t2v::pipeline

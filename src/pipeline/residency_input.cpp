@@ -1,0 +1,205 @@
+// What the plan is made from and for: the model's sizes, the machine's memory, words for people.
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/check.h"
+#include "models/umt5/encoder.h"
+#include "models/wan/block.h"
+#include "pipeline/compute.h"
+#include "pipeline/residency.h"
+
+namespace t2v::pipeline {
+namespace {
+
+using models::wan::BlockHome;
+
+constexpr int64_t kMinReserve = int64_t{512} << 20;
+
+int64_t elements(const std::vector<int64_t>& shape) {
+  int64_t count = 1;
+  for (const int64_t extent : shape) count *= extent;
+  return count;
+}
+
+struct PartBytes {
+  int64_t stored = 0;
+  int64_t elements = 0;
+};
+
+// Of all tensors whose names start so.
+PartBytes part_bytes(const weights::WeightMap& map, const std::string& prefix) {
+  PartBytes part;
+  const weights::TensorEntry* last = nullptr;
+  for (const auto& [name, entry] : map.entries(prefix)) {
+    part.stored += entry->bytes;
+    // A scale comes behind its weight under the same name: it is no tensor of its own.
+    if (last == nullptr || map.shape(name) == entry->shape) part.elements += elements(entry->shape);
+    last = entry;
+  }
+  return part;
+}
+
+TransformerBytes transformer_bytes(const Model& model, int64_t element_bytes) {
+  const weights::WeightMap map = open_weights(model, "transformer");
+  TransformerBytes bytes;
+  bytes.num_blocks = model.transformer.num_blocks;
+  for (int64_t i = 0; i < bytes.num_blocks; ++i) {
+    const PartBytes block = part_bytes(map, core::str("blocks.", i, "."));
+    bytes.block_stored = std::max(bytes.block_stored, block.stored);
+    bytes.block_ready = std::max(bytes.block_ready, block.elements * element_bytes);
+  }
+  const int64_t c = model.transformer.size();
+  bytes.key_weights = 2 * c * c * element_bytes;
+  for (const char* name : {"time_embedding.", "time_projection."})
+    bytes.prologue += part_bytes(map, name).elements * 4;
+  bytes.prologue += part_bytes(map, "text_embedding.").elements * element_bytes;
+  for (const char* name : {"patch_embedding.", "head."})
+    bytes.rest += part_bytes(map, name).elements * 4;
+  return bytes;
+}
+
+int64_t round_up_mib(int64_t bytes) { return (bytes >> 20) + 1; }
+
+std::string home_words(const MemoryPlan& plan, bool on_device) {
+  const int64_t resident = plan.count(BlockHome::kResident);
+  const int64_t cached = plan.count(BlockHome::kHostCached);
+  const int64_t streamed = plan.count(BlockHome::kStreamed);
+  std::string words = core::str(resident, " of ", plan.blocks.homes.size(), " blocks resident");
+  if (cached > 0) words += core::str(", ", cached, on_device ? " in host memory" : " kept packed");
+  if (streamed > 0) words += core::str(", ", streamed, " read in every step");
+  return words;
+}
+
+}  // namespace
+
+PlanInput plan_input(const Recipe& recipe, const Model& model, const Compute& compute,
+                     int64_t base_host_bytes) {
+  PlanInput in;
+  in.on_device = !compute.device.is_cpu();
+  in.text_on_device = !compute.text_encoder_device.is_cpu();
+  in.element_bytes = compute.dtype == at::kFloat ? 4 : 2;
+  in.vae_element_bytes = compute.dtype == at::kBFloat16 ? 2 : 4;
+  in.transformer = transformer_bytes(model, in.element_bytes);
+  in.num_experts = model.two_experts() ? 2 : 1;
+  const weights::WeightMap text = open_weights(model, "text_encoder");
+  const PartBytes text_block = part_bytes(text, "blocks.0.");
+  in.text_block_stored = text_block.stored;
+  in.text_block_ready =
+      text_block.elements *
+      (compute.text_encoder_device.is_cpu() && compute.dtype == at::kHalf ? 4 : in.element_bytes);
+  const weights::WeightMap vae = open_weights(model, "vae");
+  for (const char* prefix : {"decoder.", "post_quant_conv."})
+    in.vae_ready += part_bytes(vae, prefix).elements * in.vae_element_bytes;
+  in.vae_base_dim = model.vae.decoder_base_dim;
+  in.spec = model.transformer;
+  in.text_len = recipe.text_len;
+  in.width = recipe.width;
+  in.height = recipe.height;
+  in.geometry = make_geometry(recipe.width, recipe.height, recipe.frames, model.geometry_rules());
+  in.guided = recipe.guidance_scale.high_noise != 1.0 || recipe.guidance_scale.low_noise != 1.0;
+  in.base_host_bytes = base_host_bytes;
+  return in;
+}
+
+Budgets choose_budgets(const EngineOptions& options, const Compute& compute) {
+  Budgets budgets;
+  budgets.offload = options.offload;
+  budgets.ram = options.ram_budget_bytes;
+  if (budgets.ram == 0) {
+    const int64_t available = available_host_bytes();
+    budgets.ram = available - std::max(kMinReserve, available / 20);
+  }
+  if (compute.device.is_cpu()) return budgets;
+  budgets.vram = options.vram_budget_bytes;
+  if (budgets.vram == 0) {
+    const int64_t available = available_device_bytes(compute.device);
+    budgets.vram = available - std::max(kMinReserve, available / 20);
+  }
+  return budgets;
+}
+
+void require_fit(const MemoryPlan& plan, const Recipe& recipe, const Compute& compute) {
+  if (fits(plan)) return;
+  const std::string work =
+      core::str(recipe.width, "x", recipe.height, ", ", recipe.frames, " frames");
+  const char* ways =
+      plan.budgets.offload == Offload::kNone || plan.budgets.offload == Offload::kModel
+          ? ", --offload auto, a smaller --size or fewer --frames"
+          : ", a smaller --size or fewer --frames";
+  T2V_REQUIRE(plan.budgets.ram >= plan.smallest_ram, ErrorKind::kOutOfMemory,
+              "not enough host memory: this run needs at least ", gigabytes(plan.smallest_ram),
+              ", allowed are ", gigabytes(plan.budgets.ram), " (", work, ", ", describe(compute),
+              "); try --ram-budget ", round_up_mib(plan.smallest_ram), "MiB", ways);
+  T2V_REQUIRE(plan.budgets.vram == 0 || plan.budgets.vram >= plan.smallest_vram,
+              ErrorKind::kOutOfMemory, "not enough device memory: this run needs at least ",
+              gigabytes(plan.smallest_vram), ", allowed are ", gigabytes(plan.budgets.vram), " (",
+              work, ", ", describe(compute), "); try --vram-budget ",
+              round_up_mib(plan.smallest_vram), "MiB", ways);
+  const StagePeak peak = plan.highest();
+  throw Error(ErrorKind::kOutOfMemory,
+              core::str("not enough memory: this run needs ", gigabytes(peak.host_bytes),
+                        " of host memory, allowed are ", gigabytes(plan.budgets.ram), " (", work,
+                        ", ", describe(compute),
+                        "); try --offload auto, a smaller --size or fewer "
+                        "--frames"));
+}
+
+std::vector<SizePrediction> predict_sizes(const Model& model, const EngineOptions& options,
+                                          const Compute& compute, int64_t base_host_bytes) {
+  constexpr int64_t kPlenty = int64_t{1} << 50;
+  const GeometryRules rules = model.geometry_rules();
+  std::vector<SizePrediction> predictions;
+  for (const auto& [width, height] : {std::pair{832, 480}, {1280, 720}}) {
+    Recipe recipe;
+    recipe.width = width;
+    // 720 is no multiple of 32: the model of that kind makes 704.
+    recipe.height = height - height % (rules.spatial_scale * rules.patch_height);
+    recipe.frames = 81;
+    recipe.text_len = model.text_len;
+    recipe.guidance_scale = {.high_noise = 5.0, .low_noise = 5.0};
+    if ((recipe.frames - 1) % rules.temporal_scale != 0 ||
+        recipe.width % (rules.spatial_scale * rules.patch_width) != 0)
+      continue;
+    const auto plan = [&](const Compute& where, const Budgets& budgets) {
+      return make_plan(plan_input(recipe, model, where, base_host_bytes), budgets);
+    };
+    const Compute gpu{at::Device(at::kCUDA, 0), at::kBFloat16, at::Device(at::kCUDA, 0)};
+    const Compute cpu{at::kCPU, compute.device.is_cpu() ? compute.dtype : at::kBFloat16, at::kCPU};
+    const Budgets all{.ram = kPlenty, .vram = kPlenty, .offload = Offload::kModel};
+    SizePrediction p{.width = recipe.width,
+                     .height = recipe.height,
+                     .frames = recipe.frames,
+                     .on_gpu = plan(gpu, all),
+                     .on_cpu = plan(cpu, {.ram = kPlenty, .offload = Offload::kModel}),
+                     .here = plan(compute, choose_budgets(options, compute))};
+    p.fits_here = fits(p.here);
+    predictions.push_back(std::move(p));
+  }
+  return predictions;
+}
+
+ResolvedSettings describe_plan(const MemoryPlan& plan, const Compute& compute) {
+  const bool on_device = !compute.device.is_cpu();
+  ResolvedSettings lines = {{"transformer", home_words(plan, on_device)}};
+  if (plan.streamed_bytes_per_step > 0)
+    lines.emplace_back("read in every step", gigabytes(plan.streamed_bytes_per_step));
+  lines.emplace_back("experts", plan.keep_both_experts ? "both stay in memory"
+                                : plan.keep_loaded     ? "stays in memory between prompts"
+                                                       : "one at a time");
+  lines.emplace_back("text encoder",
+                     core::str("block by block, ", plan.text_stream.num_buffers, " read ahead"));
+  for (const StagePeak& peak : plan.peaks) {
+    std::string value = core::str(gigabytes(peak.host_bytes), " host");
+    if (on_device) value += core::str(", ", gigabytes(peak.device_bytes), " device");
+    lines.emplace_back(core::str("peak of ", stage_name(peak.stage)), value);
+  }
+  lines.emplace_back("host memory, allowed", gigabytes(plan.budgets.ram));
+  if (on_device) lines.emplace_back("device memory, allowed", gigabytes(plan.budgets.vram));
+  lines.emplace_back("smallest --ram-budget", core::str(round_up_mib(plan.smallest_ram), "MiB"));
+  if (on_device)
+    lines.emplace_back("smallest --vram-budget",
+                       core::str(round_up_mib(plan.smallest_vram), "MiB"));
+  return lines;
+}
+
+}  // namespace t2v::pipeline
