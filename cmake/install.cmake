@@ -1,10 +1,12 @@
 # The installed tree can be moved and runs with no environment:
 #   bin/t2v   lib/t2v/*.so (ours, then LibTorch's)   share/t2v/models/{shapes,tokenizers}   share/doc/t2v
 
-set(parts t2v_core t2v_engine_module t2v_media)
-if(TARGET t2v_cuda)
-  list(APPEND parts t2v_cuda)
-endif()
+set(parts t2v_core t2v_engine_module t2v_media t2v_http)
+foreach(part t2v_cuda t2v_s3)
+  if(TARGET ${part})
+    list(APPEND parts ${part})
+  endif()
+endforeach()
 set_target_properties(t2v PROPERTIES INSTALL_RPATH "$ORIGIN/../lib/t2v")
 set_target_properties(${parts} PROPERTIES INSTALL_RPATH "$ORIGIN")
 if(NOT T2V_INSTALL_TORCH)
@@ -21,6 +23,10 @@ if(T2V_INSTALL_TORCH)
   file(GLOB bundled ${T2V_TORCH_LIB}/libgomp*.so* ${T2V_TORCH_LIB}/libcudart*.so* ${T2V_TORCH_LIB}/libcupti*.so*
        ${T2V_TORCH_LIB}/../../nvidia/cu13/lib/libcudart.so.13 ${T2V_TORCH_LIB}/../../nvidia/cu13/lib/libcupti.so.13)
   install(FILES ${libraries} ${bundled} DESTINATION lib/t2v)
+endif()
+
+if(TARGET t2v_s3)
+  install(FILES ${T2V_ARROW_LIBRARY} DESTINATION lib/t2v)
 endif()
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/shapes ${PROJECT_SOURCE_DIR}/models/tokenizers DESTINATION share/t2v/models)

@@ -8,6 +8,8 @@ set(T2V_TORCH "" CACHE PATH
 set(T2V_S3 AUTO CACHE STRING "Build the part that reads s3://: AUTO (when Arrow is found), ON, OFF")
 set_property(CACHE T2V_S3 PROPERTY STRINGS AUTO ON OFF)
 set(T2V_ARROW "" CACHE PATH "Arrow: an installed pyarrow package; empty: .deps")
+set(T2V_FUZZ AUTO CACHE STRING "Build the fuzz targets: AUTO (when clang++-14 has libFuzzer), ON, OFF")
+set_property(CACHE T2V_FUZZ PROPERTY STRINGS AUTO ON OFF)
 set(T2V_SANITIZE "" CACHE STRING "Sanitizers: address,undefined or thread")
 option(T2V_MEDIA "Build the FFmpeg part: video files (without it PNG folders and raw frames only)" ON)
 option(T2V_PCH "Precompile ATen and the standard library for the engine" ON)

@@ -32,7 +32,9 @@ def main():
         first, moved = os.path.join(folder, "first"), os.path.join(folder, "moved here")
         subprocess.run([cmake, "--install", build, "--prefix", first], check=True, stdout=subprocess.DEVNULL)
         shutil.move(first, moved)
-        for library in ("libt2v_core.so", "libt2v_engine.so", "libt2v_media.so"):
+        parts = ["libt2v_core.so", "libt2v_engine.so", "libt2v_media.so", "libt2v_http.so"]
+        parts += ["libt2v_s3.so"] if os.path.exists(os.path.join(build, "libt2v_s3.so")) else []
+        for library in parts:
             outside = loaded_from_outside(os.path.join(moved, "lib/t2v", library), moved,
                                           [build + "/cmake", first, os.path.join(source, ".deps")])
             if outside:

@@ -98,11 +98,6 @@ class Engine {
   // The tokenizer alone; needs no weights.
   virtual TokenizedPrompt tokenize(const std::string& prompt) const = 0;
 
-  // What the folder holds: layout, variant, experts, components, tensor table. JSON.
-  virtual std::string inspect_json() const = 0;
-  // The same for people.
-  virtual std::string inspect_text() const = 0;
-
   // All presets with every resolved value for this model.
   virtual std::vector<std::pair<std::string, ResolvedSettings>> presets() const = 0;
 };
@@ -112,6 +107,13 @@ class Engine {
 // Error{kInput, kOutput, kCancelled}.
 Report preview_latents(const std::string& latents_path, double fps, FrameSink& sink,
                        ProgressListener& progress, const CancelToken& cancel);
+
+enum class ReportFormat { kText, kJson };
+
+// What stands at options.model_path: a model in any layout (layout, variant, experts, components,
+// memory that it takes, tensor tables), also one that cannot be run yet, or a single file of
+// tensors. Reads headers only. Throws Error{kModel, kRemote, kDevice}.
+std::string inspect_model(const EngineOptions& options, ReportFormat format);
 
 // Opens a model: reads configs and file headers, no weights. Throws Error{kModel, kUsage, kDevice}.
 std::unique_ptr<Engine> open_engine(const EngineOptions& options);

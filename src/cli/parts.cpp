@@ -62,6 +62,17 @@ std::unique_ptr<Engine> load_engine(const EngineOptions& options) {
   return std::unique_ptr<Engine>(create(options));
 }
 
+std::string show_model(const EngineOptions& options, ReportFormat format) {
+  using InspectModel = void (*)(const EngineOptions&, ReportFormat, std::string&);
+  require_paths(options);
+  wait_passively();
+  const auto inspect =
+      reinterpret_cast<InspectModel>(core::load_module("t2v_engine", "t2v_inspect_model"));
+  std::string report;
+  inspect(options, format, report);
+  return report;
+}
+
 Report show_latents(const std::string& latents_path, double fps, FrameSink& sink,
                     ProgressListener& progress) {
   using PreviewLatents = void (*)(const std::string&, double, FrameSink&, ProgressListener&,

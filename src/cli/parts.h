@@ -17,6 +17,9 @@ bool is_remote(std::string_view path) noexcept;
 // Throws Error{kModel, kUsage, kDevice, kInternal}.
 std::unique_ptr<Engine> load_engine(const EngineOptions& options);
 
+// t2v::inspect_model of the engine's library, after the same checks.
+std::string show_model(const EngineOptions& options, ReportFormat format);
+
 // t2v::preview_latents of the engine's library; opens no model.
 Report show_latents(const std::string& latents_path, double fps, FrameSink& sink,
                     ProgressListener& progress);

@@ -50,8 +50,6 @@ class WanEngine final : public Engine {
       lines.push_back(std::move(line));
     return lines;
   }
-  std::string inspect_json() const override { return inspect_to_json(model_); }
-  std::string inspect_text() const override { return inspect_to_text(model_); }
 
   std::vector<std::pair<std::string, ResolvedSettings>> presets() const override {
     std::vector<std::pair<std::string, ResolvedSettings>> all;

@@ -1,16 +1,11 @@
-// What a model folder holds, as JSON and for people; the plan of a run.
+// What a model or a file of tensors holds, as JSON and for people; the plan of a run.
 #pragma once
-
-#include <string>
 
 #include "pipeline/model.h"
 #include "pipeline/run.h"
 #include "t2v/engine.h"
 
 namespace t2v::pipeline {
-
-std::string inspect_to_json(const Model& model);
-std::string inspect_to_text(const Model& model);
 
 // Device, model, sizes, memory: what --dry-run shows beside the recipe.
 ResolvedSettings plan_of(const Recipe& recipe, const Model& model, const Compute& compute);

@@ -7,6 +7,11 @@ extern "C" __attribute__((visibility("default"))) t2v::Engine* t2v_create_engine
   return t2v::open_engine(options).release();
 }
 
+extern "C" __attribute__((visibility("default"))) void t2v_inspect_model(
+    const t2v::EngineOptions& options, t2v::ReportFormat format, std::string& report) {
+  report = t2v::inspect_model(options, format);
+}
+
 extern "C" __attribute__((visibility("default"))) void t2v_verify_model(
     const t2v::VerifyOptions& options, const t2v::CancelToken& cancel, t2v::VerifyReport& report) {
   report = t2v::verify_model(options, cancel);

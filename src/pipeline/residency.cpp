@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 
 #include "core/check.h"
 #include "pipeline/compute.h"
@@ -19,8 +20,10 @@ constexpr int64_t kDeviceContextHost = 1500 * kMiB;
 constexpr int64_t kDeviceContext = 600 * kMiB;
 // Blocks smaller when stored than this share of their ready size are worth keeping as stored.
 constexpr double kWorthCaching = 0.6;
-// Bytes of work buffers for each output pixel and channel of the decoder at full size, measured.
-constexpr int64_t kVaeBytesPerPixelChannel = 24;
+// Work buffers of the decoder for each pixel and channel at full size, in elements, and what its
+// packed weights take beside plain ones; measured at three sizes (docs/benchmarks.md).
+constexpr int64_t kVaeElementsPerPixelChannel = 51;
+constexpr double kVaePackedWeights = 1.8;
 constexpr int64_t kEncoderFrames = 60;  // that an encoder may hold back, 1.5 bytes a pixel
 
 // Residual streams, one block's intermediates (bytes).
@@ -155,10 +158,14 @@ void set_peaks(const PlanInput& in, MemoryPlan& plan) {
   const int64_t ready = experts * resident * t.block_ready -
                         (plan.blocks.keep_key_weights ? 0 : resident * t.key_weights);
   const int64_t base = in.base_host_bytes + kHostGrowth + (in.on_device ? kDeviceContextHost : 0);
-  const int64_t text_ready = 2 * in.text_block_ready;
+  // Matrices that need no conversion are used where they were read.
+  const bool text_as_stored =
+      !in.text_on_device &&
+      std::abs(in.text_block_stored - in.text_block_ready) <= in.text_block_ready / 100;
+  const int64_t text_ready = text_as_stored ? 0 : in.text_block_ready;
   const int64_t pixels = in.width * in.height;
-  const int64_t vae =
-      in.vae_ready + pixels * in.vae_base_dim * kVaeBytesPerPixelChannel * in.vae_element_bytes / 2;
+  const int64_t vae = static_cast<int64_t>(static_cast<double>(in.vae_ready) * kVaePackedWeights) +
+                      pixels * in.vae_base_dim * kVaeElementsPerPixelChannel * in.vae_element_bytes;
   const int64_t frames = pixels * 3 * 16 + kEncoderFrames * pixels * 3 / 2;
   const int64_t kept_host = plan.keep_loaded && !in.on_device ? ready + t.rest + t.prologue : 0;
   const int64_t kept_device = plan.keep_loaded && in.on_device ? ready + t.rest + t.prologue : 0;

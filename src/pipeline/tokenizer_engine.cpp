@@ -40,8 +40,6 @@ class TokenizerEngine final : public Engine {
                 const CancelToken&) override {
     refuse();
   }
-  std::string inspect_json() const override { refuse(); }
-  std::string inspect_text() const override { refuse(); }
   std::vector<std::pair<std::string, ResolvedSettings>> presets() const override { refuse(); }
 
  private:

@@ -79,6 +79,10 @@ class Reader {
     for (const auto& [name, group] : groups_) {
       if (group.has_factors() || group.full()) load(group, common_alpha);
     }
+    if (content_.deltas.empty()) {
+      content_.warnings.push_back(
+          core::str("LoRA: nothing in it is for ", expert_words(), " (", file_.path(), ")"));
+    }
     return std::move(content_);
   }
 
@@ -105,6 +109,12 @@ class Reader {
                     "transformer (",
                     file_.path(), ")"));
     }
+  }
+
+  [[nodiscard]] const char* expert_words() const noexcept {
+    if (options_.expert == LoraExpert::kBoth) return "this model";
+    return options_.expert == LoraExpert::kHighNoise ? "the high-noise expert"
+                                                     : "the low-noise expert";
   }
 
   // Files of both experts say whose a tensor is by its prefix.

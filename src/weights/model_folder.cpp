@@ -180,9 +180,14 @@ void fill_from_scan(const Storage& storage, const ModelScan& scan, const std::st
 
 ModelFolder open_scanned_folder(const Storage& storage, const std::string& path,
                                 const ComponentPaths& given) {
+  const std::vector<FolderEntry> entries = storage.list(path);
+  T2V_REQUIRE(!entries.empty(), ErrorKind::kModel, "not a model: the folder is empty (", path, ")");
+  const bool has_index = std::any_of(entries.begin(), entries.end(), [](const FolderEntry& entry) {
+    return entry.name == "model_index.json";
+  });
+  T2V_REQUIRE(!has_index, ErrorKind::kModel, "broken model: the link leads nowhere (",
+              join_path(path, "model_index.json"), ")");
   const ModelScan scan = scan_model(storage, path);
-  T2V_REQUIRE(!storage.list(path).empty(), ErrorKind::kModel, "not a model: the folder is empty (",
-              path, ")");
   ModelFolder model;
   model.path = path;
   model.layout = scan.layout;

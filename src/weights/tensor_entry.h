@@ -11,6 +11,7 @@
 
 namespace t2v::weights {
 
+// NOLINTBEGIN(readability-identifier-naming): the format's own names
 // How the bytes of a tensor stand for its elements.
 enum class Encoding : uint8_t {
   kPlain,  // one element after the other, in its dtype
@@ -25,6 +26,7 @@ enum class Encoding : uint8_t {
   kQ5_K,
   kQ6_K,
 };
+// NOLINTEND(readability-identifier-naming)
 
 // Elements and bytes of one block; {1, 0} for kPlain.
 struct BlockSize {

@@ -27,9 +27,24 @@ constexpr std::array kKnownFiles{
     "Wan2.1_VAE.pth",
     "Wan2.2_VAE.pth",
 };
+// Folders of published models, each with the files that one of its kind has.
+struct KnownFolder {
+  const char* name;
+  std::array<const char*, 2> files;
+};
 constexpr std::array kKnownFolders{
-    "transformer", "transformer_2",    "text_encoder",    "vae",    "tokenizer",
-    "scheduler",   "high_noise_model", "low_noise_model", "google", "umt5-xxl",
+    KnownFolder{"transformer", {"config.json", "diffusion_pytorch_model.safetensors"}},
+    KnownFolder{"transformer_2", {"config.json", "diffusion_pytorch_model.safetensors"}},
+    KnownFolder{"text_encoder", {"config.json", "model.safetensors"}},
+    KnownFolder{"vae", {"config.json", "diffusion_pytorch_model.safetensors"}},
+    KnownFolder{"tokenizer", {"spiece.model", "tokenizer_config.json"}},
+    KnownFolder{"scheduler", {"scheduler_config.json", "config.json"}},
+    KnownFolder{"high_noise_model",
+                {"config.json", "diffusion_pytorch_model.safetensors.index.json"}},
+    KnownFolder{"low_noise_model",
+                {"config.json", "diffusion_pytorch_model.safetensors.index.json"}},
+    KnownFolder{"google", {"umt5-xxl/spiece.model", "umt5-xxl/tokenizer_config.json"}},
+    KnownFolder{"umt5-xxl", {"spiece.model", "tokenizer_config.json"}},
 };
 constexpr std::array kFileSuffixes{".json", ".safetensors", ".gguf", ".pth",
                                    ".pt",   ".bin",         ".ckpt", ".model"};
@@ -100,8 +115,8 @@ std::optional<std::vector<FolderEntry>> WebFolders::list_by_manifest(
   return std::nullopt;
 }
 
-bool WebFolders::has_known_file(const std::string& path) const {
-  return std::any_of(kKnownFiles.begin(), kKnownFiles.end(), [&](const char* name) {
+bool WebFolders::has_one_of(const std::string& path, std::span<const char* const> names) const {
+  return std::any_of(names.begin(), names.end(), [&](const char* name) {
     return access_.look(join_path(path, name)).kind == PathKind::kFile;
   });
 }
@@ -109,9 +124,15 @@ bool WebFolders::has_known_file(const std::string& path) const {
 bool WebFolders::is_folder(const std::string& path) const {
   if (is_named_like_a_file(path)) return false;
   if (const auto entries = list_by_manifest(path)) return !entries->empty();
-  if (has_known_file(path)) return true;
-  return std::any_of(kKnownFolders.begin(), kKnownFolders.end(),
-                     [&](const char* name) { return has_known_file(join_path(path, name)); });
+  const std::string name = base_name(path);
+  const auto known = std::find_if(kKnownFolders.begin(), kKnownFolders.end(),
+                                  [&](const KnownFolder& folder) { return folder.name == name; });
+  if (known != kKnownFolders.end() && has_one_of(path, known->files)) return true;
+  if (has_one_of(path, kKnownFiles)) return true;
+  if (known != kKnownFolders.end()) return false;
+  return std::any_of(kKnownFolders.begin(), kKnownFolders.end(), [&](const KnownFolder& folder) {
+    return has_one_of(join_path(path, folder.name), folder.files);
+  });
 }
 
 std::vector<FolderEntry> WebFolders::list(const std::string& path) const {
@@ -122,9 +143,9 @@ std::vector<FolderEntry> WebFolders::list(const std::string& path) const {
     if (facts.kind == PathKind::kFile)
       entries.push_back({.name = name, .kind = PathKind::kFile, .size = facts.size});
   }
-  for (const char* name : kKnownFolders) {
-    if (is_folder(join_path(path, name)))
-      entries.push_back({.name = name, .kind = PathKind::kFolder});
+  for (const KnownFolder& folder : kKnownFolders) {
+    if (has_one_of(join_path(path, folder.name), folder.files))
+      entries.push_back({.name = folder.name, .kind = PathKind::kFolder});
   }
   return entries;
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,7 +37,7 @@ class WebFolders {
   [[nodiscard]] ManifestPtr manifest_in(const std::string& folder) const;
   [[nodiscard]] std::optional<std::vector<FolderEntry>> list_by_manifest(
       const std::string& path) const;
-  [[nodiscard]] bool has_known_file(const std::string& path) const;
+  [[nodiscard]] bool has_one_of(const std::string& path, std::span<const char* const> names) const;
 
   Access access_;
   mutable std::mutex mutex_;

@@ -146,11 +146,6 @@ class FakeEngine : public Engine {
             .ids = {static_cast<int64_t>(prompt.size()), 1},
             .truncated = false};
   }
-  std::string inspect_json() const override { return R"({"layout":"fake"})"; }
-  std::string inspect_text() const override {
-    return core::str("fake model, backend ",
-                     options_.backend == Backend::kFused ? "fused" : "reference");
-  }
   std::vector<std::pair<std::string, ResolvedSettings>> presets() const override {
     return {{"official", {{"steps", "3"}, {"negative-prompt", "a b"}}},
             {"diffusers", {{"steps", "4"}}}};
@@ -205,6 +200,14 @@ class FakeEngine : public Engine {
 extern "C" __attribute__((visibility("default"))) t2v::Engine* t2v_create_engine(
     const t2v::EngineOptions& options) {
   return std::make_unique<FakeEngine>(options).release();
+}
+
+extern "C" __attribute__((visibility("default"))) void t2v_inspect_model(
+    const t2v::EngineOptions& options, t2v::ReportFormat format, std::string& report) {
+  report = format == t2v::ReportFormat::kJson
+               ? R"({"layout":"fake"})"
+               : t2v::core::str("fake model, backend ",
+                                options.backend == t2v::Backend::kFused ? "fused" : "reference");
 }
 
 extern "C" __attribute__((visibility("default"))) void t2v_preview_latents(

@@ -75,7 +75,6 @@ BAD_VALUES = {
 
 # Values whose contradiction shows in another key or file: what the line names then.
 NAMED_ELSEWHERE = {
-    ("text_encoder/config.json", "d_model", "64"): ("text_dim", "d_model"),
     ("vae/config.json", "z_dim", "48"): ("vae/config.json", "z_dim"),
     ("vae/config.json", "dim_mult", "[1, 2]"): ("vae/config.json", "dim_mult"),
 }

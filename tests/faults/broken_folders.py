@@ -29,7 +29,7 @@ def _replace_root(make):
 def _layout_cases() -> list[Case]:
     found = [
         Case("model: empty folder", _only(), ("empty",)),
-        Case("model: no index", lambda model: model.remove("model_index.json"), ("model_index.json",)),
+        Case("whole: no index, but all components", lambda model: model.remove("model_index.json")),
         Case("model: a file", _replace_root(lambda path: path.write_bytes(b"hello")), ("case",), GENERATE),
         Case("model: an empty file", _replace_root(lambda path: path.write_bytes(b"")), ("case",), GENERATE),
         Case("model: absent", _replace_root(lambda path: None), ("case",), GENERATE),
@@ -54,7 +54,7 @@ def _layout_cases() -> list[Case]:
             _only(("Wan2.1_VAE.pth", b"PK\3\4"), ("high_noise_model/config.json", b"{}")),
             ("original Wan layout",),
         ),
-        Case("model: a ComfyUI folder", _only(("diffusion_models/wan.safetensors", b"x")), ("ComfyUI",)),
+        Case("model: a ComfyUI folder", _only(("diffusion_models/wan.safetensors", b"x")), ("ComfyUI", "wan.safetensors")),
         Case("model: one component", lambda model: _as_component(model), ("component",)),
     ]
     return found

@@ -10,6 +10,7 @@ import re
 import sys
 
 import broken_configs
+import broken_containers
 import broken_folders
 import broken_weights
 from model_copy import TEXT_ENCODER, Case, ModelCopy
@@ -24,6 +25,7 @@ def whole_cases() -> list[Case]:
         Case("whole: in shards", lambda model: model.split_into_shards(TEXT_ENCODER)),
         Case("whole: with a prefix", lambda model: model.rebuild_tensors(TEXT_ENCODER, rename)),
         Case("whole: without its own defaults", lambda model: model.remove("t2v.json")),
+        *broken_containers.whole_cases(),
     ]
 
 
@@ -32,6 +34,7 @@ FAMILIES = {
     "configs": broken_configs.cases,
     "folders": broken_folders.cases,
     "weights": broken_weights.cases,
+    "containers": broken_containers.cases,
 }
 
 
@@ -49,7 +52,7 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, help="a new folder")
     parser.add_argument("--list", action="store_true", help="print the names of the cases only")
     arguments = parser.parse_args()
-    cases = cases_of(["configs", "folders", "weights"])
+    cases = cases_of([family for family in FAMILIES if family != "whole"])
     for number, case in enumerate(cases):
         print(folder_name(number, case), "|", case.name, "|", ", ".join(case.mentions))
         if not arguments.list:

@@ -8,6 +8,7 @@ import math
 import pathlib
 import pickle
 import struct
+import subprocess
 import zipfile
 
 from tiny_model import Tensor
@@ -209,8 +210,22 @@ class _OrderedDict:
     pass
 
 
+# An interpreter with torch; then torch.save itself writes the archives.
+torch_python: str | None = None
+
+
+def _write_by_torch(path: pathlib.Path, tensors: dict[str, Stored], inside: str) -> None:
+    source = path.with_name(path.name + ".tmp")
+    write_safetensors(source, tensors)
+    script = pathlib.Path(__file__).with_name("torch_save.py")
+    subprocess.run([torch_python, script, source, path, inside], check=True)
+    source.unlink()
+
+
 def write_torch_archive(path: pathlib.Path, tensors: dict[str, Stored], inside: str = "") -> None:
     """inside: the key of a dictionary around the tensors ("state_dict"), "" for none."""
+    if torch_python:
+        return _write_by_torch(path, tensors, inside)
     refs, blobs = {}, []
     for index, (name, tensor) in enumerate(tensors.items()):
         count = len(tensor.data) // ELEMENT_BYTES[tensor.dtype]

@@ -1,5 +1,6 @@
 """Writes one model in the layouts and namings that are published."""
 
+import array
 import dataclasses
 import json
 import pathlib
@@ -62,7 +63,16 @@ def _canonical(tensors: dict[str, Stored], blocks: int, name_of: Callable[[str],
         for i in range(blocks) if name.startswith("blocks.0.") else [None]:
             canonical = name if i is None else name.replace("blocks.0.", f"blocks.{i}.")
             names[name_of(canonical)] = canonical
-    return {names[name]: load(tensor) for name, tensor in tensors.items() if name in names}
+    return {names[name]: _exact(load(tensor)) for name, tensor in tensors.items() if name in names}
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """Cut to what fp32, bf16 and fp16 all hold."""
+    raw = bytearray(tensor.values.tobytes())
+    raw[0::4] = raw[1::4] = bytes(len(raw) // 4)
+    values = array.array("f")
+    values.frombytes(raw)
+    return Tensor(tensor.shape, array.array("f", [v if abs(v) >= 2.0**-17 else 0.0 for v in values]))
 
 
 def read_diffusers(folder: pathlib.Path) -> Model:
@@ -93,7 +103,7 @@ def read_diffusers(folder: pathlib.Path) -> Model:
         transformer_2=expert("transformer_2") if (folder / "transformer_2").is_dir() else None,
         text_encoder=_canonical(tensors("text_encoder"), text_blocks, naming.transformers_text,
                                 tiny_model.text_encoder(0, 8)),  # fmt: skip
-        vae={name: load(tensor) for name, tensor in tensors("vae").items()},
+        vae={name: _exact(load(tensor)) for name, tensor in tensors("vae").items()},
         tokenizer=(folder / "tokenizer/spiece.model").read_bytes(),
         configs=configs,
         wan_config=wan_config,

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """One model in every layout, naming and container: the engine must make the same latents from all of them.
 
-test_formats.py --bin build/t2v [--base MODEL] [--filter REGEX] [--keep FOLDER]
+test_formats.py --bin build/t2v [--base MODEL] [--filter REGEX] [--keep FOLDER] [--torch PYTHON]
 
 Plain layouts give the same bits as the diffusers folder. Quantised ones give what a diffusers folder with the
 values gives that the quantised ones stand for. --base takes a diffusers folder instead of the tiny random
-model (and leaves the K types of GGUF out where its rows are no whole blocks). Standard library only.
+model, cut to 16 bits, in the plain layouts. Standard library only.
 """
 
 import argparse
@@ -18,12 +18,14 @@ import subprocess
 import sys
 import tempfile
 
+import containers
 import ggml_quant
 import layouts
 import naming
 import scheme_quant
 from containers import Stored, read_safetensors, store, write_gguf, write_safetensors, write_torch_archive
 from layouts import PREFIX, Model
+from tiny_model import Tensor
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SIZE, FRAMES, STEPS = "32x32", 5, 2
@@ -100,6 +102,7 @@ class Suite:
         self.base = scratch / "base"
         layouts.write_diffusers(pair, self.base)
         self.expected = program.latents("-m", self.base)
+        self.farthest = 0.0  # of quantised files from their dense twins
 
     def folder(self, name: str) -> pathlib.Path:
         return self.scratch / name
@@ -191,9 +194,7 @@ class Suite:
             error = distance(got[tensor], expected[tensor])
             if not error <= NEAR:
                 raise Failure(f"{tensor} is {error:.3g} from what the quantised values give")
-        # It must have been quantised at all.
-        if distance(got["latents_final"], self.single_expected()["latents_final"]) == 0:
-            raise Failure("the latents are those of the model that is not quantised")
+            self.farthest = max(self.farthest, error)
 
     def single_expected(self) -> dict[str, Stored]:
         if not hasattr(self, "_single_expected"):
@@ -213,7 +214,9 @@ class Suite:
             for name, tensor in tensors.items():
                 layer = name.removesuffix(".weight")
                 if name.endswith(".weight") and layer in layers:
-                    parts, dense[name] = use(tensor)
+                    # No grid of powers of two, which some schemes would hold exactly.
+                    odd = Tensor(tensor.shape, array.array("f", [0.83 * value for value in tensor.values]))
+                    parts, dense[name] = use(odd)
                     stored.update({layer + suffix: part for suffix, part in parts.items()})
                 else:
                     stored[name], dense[name] = store(tensor, "F32" if len(tensor.shape) == 1 else "F16"), tensor
@@ -367,17 +370,19 @@ def main() -> int:
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--base", type=pathlib.Path, help="a diffusers folder (the tiny random model)")
     parser.add_argument("--filter", default="", help="only cases whose name matches")
-    parser.add_argument("--keep", type=pathlib.Path, help="where to leave the models")
+    parser.add_argument("--keep", type=pathlib.Path, help="a new folder, where the models are left")
+    parser.add_argument("--torch", help="a Python with torch: torch.save itself writes the archives")
     arguments = parser.parse_args()
+    containers.torch_python = arguments.torch
     failed = count = 0
     with tempfile.TemporaryDirectory(prefix="t2v-formats-") as temporary:
         scratch = arguments.keep or pathlib.Path(temporary)
-        scratch.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir(parents=True, exist_ok=arguments.keep is None)
         program = Program(arguments.bin, scratch)
         if arguments.base:
             model = layouts.read_diffusers(arguments.base)
             suite = BaseSuite(program, model, model, scratch)
-            cases = list(suite.plain_cases())
+            cases = [case for case in suite.plain_cases() if not case[0].startswith("one file")]
         else:
             tokenizer = REPOSITORY / "models/shapes/tokenizer/spiece.model"
             pair = layouts.make_tiny(tokenizer, experts=2)
@@ -393,7 +398,7 @@ def main() -> int:
             except (Failure, OSError, subprocess.TimeoutExpired) as error:
                 failed += 1
                 print(f"FAILED {name}: {error}", flush=True)
-    print(f"formats: {count} cases, {failed} failed")
+    print(f"formats: {count} cases, {failed} failed; quantised ones within {suite.farthest:.1e}")
     return 1 if failed else 0
 
 

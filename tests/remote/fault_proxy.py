@@ -19,7 +19,7 @@ class Fault:
 
     kind: str  # a key of FaultProxy.faults, or "any" for a random one
     method: str = "GET"
-    path: str = r"\.safetensors"  # searched for in the request's path
+    path: str = r"\.(safetensors|bin)"  # searched for in the request's path
     skip: int = 0
     times: int = 1 << 30
     chance: float = 1.0
@@ -92,8 +92,12 @@ class FaultProxy:
             if self.random.random() >= fault.chance:
                 return ""
             self.injected += 1
+            if fault.kind != "any":
+                return fault.kind
             kinds = [kind for kind in self.TRANSIENT if kind != "stall"]
-            return self.random.choice(kinds) if fault.kind == "any" else fault.kind
+            if handler.command == "HEAD":  # no body that could be cut or another
+                kinds = ["status_503", "reset", "garbage"]
+            return self.random.choice(kinds)
 
     def ask(self, handler: http.server.BaseHTTPRequestHandler, drop_range: bool = False, shift: int = 0) -> Answer:
         length = int(handler.headers.get("Content-Length") or 0)
@@ -130,6 +134,11 @@ class FaultProxy:
         body = b"" if handler.command == "HEAD" else answer.body[:body_bytes]
         handler.wfile.write(head + body)
         handler.wfile.flush()
+
+    def fault_slow(self, handler: http.server.BaseHTTPRequestHandler) -> None:
+        """A right answer, after a moment."""
+        time.sleep(0.02)
+        self.send(handler, self.ask(handler))
 
     def fault_status_503(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         self.send(handler, Answer(503, [("Content-Length", "4")], b"busy"))

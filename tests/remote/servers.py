@@ -26,6 +26,7 @@ class WebServer:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder.resolve()
+        self.etags: dict[pathlib.Path, str] = {}  # the files do not change
         web = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -58,7 +59,9 @@ class WebServer:
             handler.end_headers()
             return
         content = path.read_bytes()
-        etag = f'"{hashlib.md5(content).hexdigest()}"'
+        if path not in self.etags:
+            self.etags[path] = f'"{hashlib.md5(content).hexdigest()}"'
+        etag = self.etags[path]
         found = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers.get("Range") or "")
         if handler.headers.get("If-Range", etag) != etag:
             found = None

@@ -9,6 +9,7 @@ Exit status 77: the S3 server (moto) is not installed; with T2V_REQUIRE_S3=1 or 
 import argparse
 import os
 import pathlib
+import random
 import shutil
 import sys
 import tempfile
@@ -57,9 +58,9 @@ def check_generate(checks: Checks, program: Program, store: Store, local: bytes)
     ended, video = program.generate(store.model, "--cache-dir", str(program.scratch / "other"), **store.environment)
     checks.expect(reads < store.proxy.requests, "a warm cache saves requests", ended)
 
-    for seed in range(3):  # every sixth answer is broken in one way or another
+    for seed in range(3):  # every third answer is broken in one way or another
         store.proxy.random.seed(seed)
-        store.proxy.arm(Fault("any", chance=0.17, path="shapes/"))
+        store.proxy.arm(Fault("any", method="GET|HEAD", chance=0.3, path="shapes/"))
         more = ["--cache-dir", str(program.scratch / f"seed{seed}")]
         ended, video = program.generate(store.model, *more, **store.environment)
         checks.expect(store.proxy.injected > 0, f"random faults {seed}: there were some", ended)
@@ -83,13 +84,15 @@ def check_faults(checks: Checks, program: Program, store: Store) -> None:
         ended = program.run("verify", store.model, **store.environment)
         checks.expect(ended.code == 0, f"{kind}, twice: same bits", ended)
         checks.expect(store.proxy.injected == 2, f"{kind}: happened", ended)
-        store.proxy.arm(Fault(kind, path=r"text_encoder/.*\.safetensors"))
+        if kind not in ("status_503", "cut", "stall", "whole"):
+            continue  # the others take the same way
+        store.proxy.arm(Fault(kind, path=r"blob\.bin"))
         ended = program.run("verify", store.model, **store.environment)
-        checks.expect_failure(f"{kind}, always", ended, 8, WITHIN, "text_encoder/model.safetensors")
+        checks.expect_failure(f"{kind}, always", ended, 8, WITHIN, "notes/blob.bin")
     store.proxy.arm(Fault("denied"))
     ended = program.run("verify", store.model, **store.environment)
     checks.expect_failure("403", ended, 8, WITHIN, "denied")
-    store.proxy.arm(Fault("etag", method="GET|HEAD", skip=12))
+    store.proxy.arm(Fault("etag", method="GET|HEAD", skip=12 if store.s3 else 5))
     ended = program.run("verify", store.model, **store.environment)
     checks.expect_failure("changed ETag", ended, 8, WITHIN, "changed while it was read")
     for kind in ("status_503", "stall"):
@@ -159,6 +162,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="t2v-remote-") as scratch:
         model = pathlib.Path(scratch) / "server/shapes"
         shutil.copytree(arguments.model, model, symlinks=False)
+        (model / "notes").mkdir()  # a file of several blocks
+        (model / "notes/blob.bin").write_bytes(random.Random(1).randbytes(20_000_000))
         program = Program(arguments.bin, pathlib.Path(scratch))
         ended = program.run("verify", str(model), "--write-manifest")
         checks.expect(ended.code == 0, "the manifest is written", ended)

@@ -356,6 +356,10 @@ TEST_CASE("files of both experts are divided by prefix") {
   CHECK(value(both, LoraExpert::kLowNoise) == 2);
   CHECK(value(both, LoraExpert::kBoth) == 1);
   CHECK(folder.open(both).warnings().size() == 1);
+  const LoraSet none = folder.open({both[1]}, {.expert = LoraExpert::kHighNoise});
+  CHECK(none.empty());
+  REQUIRE(none.warnings().size() == 1);
+  CHECK_THAT(none.warnings()[0], Catch::Contains("nothing in it is for the high-noise expert"));
   const Tensors one = {both[0]};
   CHECK(value(one, LoraExpert::kLowNoise) == 1);  // one expert's names say nothing
 }

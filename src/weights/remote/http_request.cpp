@@ -84,7 +84,6 @@ RemoteAnswer transport_answer(CURLcode code, const char* details) {
     case CURLE_OK:
       return {};
     case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
     case CURLE_TOO_MANY_REDIRECTS:
     case CURLE_SSL_CACERT_BADFILE:

@@ -63,7 +63,9 @@ RemoteAnswer answer_of(const arrow::Status& status) {
   const std::string& message = status.message();
   if (holds_one_of(message, kDenied)) return {Outcome::kDenied, reason_of(message)};
   if (holds_one_of(message, kAbsent)) return {Outcome::kAbsent, reason_of(message)};
-  const bool final = failure.known ? !failure.should_retry : !status.IsIOError();
+  // More bytes than were asked for do not fit into the answer's place.
+  const bool too_long = message.find("flush response stream") != std::string::npos;
+  const bool final = failure.known ? !failure.should_retry && !too_long : !status.IsIOError();
   return {final ? Outcome::kRefused : Outcome::kRetry, reason_of(message)};
 }
 

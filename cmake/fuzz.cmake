@@ -1,0 +1,22 @@
+# Sets T2V_HAS_FUZZ and T2V_FUZZ_CXX: a clang with libFuzzer and the sanitizers.
+
+set(T2V_HAS_FUZZ OFF)
+if(NOT T2V_FUZZ STREQUAL "OFF" AND NOT T2V_SANITIZE)
+  find_program(T2V_FUZZ_CXX clang++-14)
+  if(T2V_FUZZ_CXX AND NOT DEFINED T2V_FUZZ_WORKS)
+    set(probe ${PROJECT_BINARY_DIR}/fuzz_probe)
+    file(WRITE ${probe}.cpp "extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }\n")
+    execute_process(COMMAND ${T2V_FUZZ_CXX} -fsanitize=fuzzer,address,undefined ${probe}.cpp -o ${probe}
+                    RESULT_VARIABLE failed OUTPUT_QUIET ERROR_QUIET)
+    if(failed EQUAL 0)
+      set(T2V_FUZZ_WORKS ON CACHE INTERNAL "clang++-14 links libFuzzer")
+    endif()
+  endif()
+  if(T2V_FUZZ_WORKS)
+    set(T2V_HAS_FUZZ ON)
+  elseif(T2V_FUZZ STREQUAL "AUTO")
+    message(STATUS "t2v: no clang++-14 with libFuzzer, so no fuzz targets (T2V_FUZZ=AUTO)")
+  else()
+    message(FATAL_ERROR "T2V_FUZZ=ON, but clang++-14 with libFuzzer is missing: clang-14, libclang-rt-14-dev")
+  endif()
+endif()

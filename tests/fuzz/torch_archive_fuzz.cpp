@@ -1,0 +1,12 @@
+// Torch archives: ZIP directories and pickles.
+#include "fuzz/harness.h"
+#include "weights/torch_archive.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* input, size_t size) {
+  using namespace t2v;
+  fuzz::expect_answer([&] {
+    const fuzz::MemorySource source(fuzz::as_bytes(input, size));
+    fuzz::check_header(weights::read_torch_archive(source), source.size());
+  });
+  return 0;
+}
