@@ -104,7 +104,7 @@ Findings look(const EngineOptions& options) {
     }
   }
   try {
-    look_at_model(open_model(options, storage), options, found);
+    look_at_model(open_model(options, storage, Purpose::kLook), options, found);
   } catch (const Error& error) {
     if (!file || error.kind() != ErrorKind::kModel) throw;
     found = Findings{.path = options.model_path};

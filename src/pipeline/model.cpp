@@ -76,9 +76,9 @@ void check_together(const Model& m) {
   T2V_REQUIRE(in == m.vae.z_dim || takes_image, ErrorKind::kModel, fact(transformer, "in_channels"),
               " is ", in, ", expected ", m.vae.z_dim, " ('z_dim' of the VAE) or ",
               2 * m.vae.z_dim + 4, " (image-to-video)");
-  T2V_REQUIRE(m.tokenizer->vocab_size() <= m.text_encoder.vocab_size, ErrorKind::kModel,
+  T2V_REQUIRE(m.vocabulary <= m.text_encoder.vocab_size, ErrorKind::kModel,
               fact(m.folder.text_encoder, "vocab_size"), " is ", m.text_encoder.vocab_size,
-              ", expected at least ", m.tokenizer->vocab_size(), " (entries of ", m.tokenizer_name,
+              ", expected at least ", m.vocabulary, " (entries of ", m.tokenizer_name,
               "); try --tokenizer");
 }
 
@@ -124,12 +124,17 @@ std::string shipped_tokenizer() {
   return "";
 }
 
-void open_tokenizer(Model& m) {
+void open_tokenizer(Model& m, Purpose purpose) {
   const auto make = [&](std::string bytes, const std::string& name, const std::string& config,
                         std::optional<int64_t> extra_ids) {
     m.tokenizer_name = name;
+    if (purpose == Purpose::kLook) {
+      m.vocabulary = text::count_vocabulary(std::move(bytes), name, config, extra_ids);
+      return;
+    }
     m.tokenizer = std::make_unique<text::Tokenizer>(
         text::Tokenizer::from_bytes(std::move(bytes), name, config, extra_ids));
+    m.vocabulary = m.tokenizer->vocab_size();
   };
   if (!m.folder.tokenizer_model.empty()) {
     const std::string& path = m.folder.tokenizer_model;
@@ -141,7 +146,6 @@ void open_tokenizer(Model& m) {
   }
   const weights::Checkpoint& encoder = *m.folder.text_encoder.checkpoint;
   std::string bytes = tokenizer_of_weights(encoder);
-  // A small model's own vocabulary has no room for more entries than it has rows.
   if (!bytes.empty())
     return make(std::move(bytes), core::str(m.folder.text_encoder.path, ": ", kTokenizerTensor), "",
                 std::nullopt);
@@ -215,14 +219,15 @@ std::shared_ptr<const weights::Storage> open_storage(const EngineOptions& option
                                 .timeout_seconds = options.remote_timeout_seconds});
 }
 
-Model open_model(const EngineOptions& options, std::shared_ptr<const weights::Storage> storage) {
+Model open_model(const EngineOptions& options, std::shared_ptr<const weights::Storage> storage,
+                 Purpose purpose) {
   Model m;
   m.storage = std::move(storage);
   m.folder = weights::find_model(*m.storage, options.model_path, options.components);
   open_checkpoints(m);
   read_specs(m);
   m.variant = identify_model(m.transformer, m.two_experts(), m.folder.boundary_ratio);
-  open_tokenizer(m);
+  open_tokenizer(m, purpose);
   read_own_settings(m);
   m.flow_shift = read_flow_shift(m);
   m.text_len = text_len_of(m);

@@ -23,11 +23,12 @@ struct Model {
   models::TransformerSpec transformer;  // both experts have the same
   models::vae::VaeSpec vae;
   ModelVariant variant;
-  Settings own_settings;             // t2v.json
-  std::optional<double> flow_shift;  // scheduler file
-  int64_t text_len = 512;            // padded prompt length
-  std::string tokenizer_name;        // where the tokenizer is from
-  std::unique_ptr<text::Tokenizer> tokenizer;
+  Settings own_settings;                       // t2v.json
+  std::optional<double> flow_shift;            // scheduler file
+  int64_t text_len = 512;                      // padded prompt length
+  std::string tokenizer_name;                  // where the tokenizer is from
+  int64_t vocabulary = 0;                      // of the tokenizer
+  std::unique_ptr<text::Tokenizer> tokenizer;  // null when opened to be looked at
 
   [[nodiscard]] bool two_experts() const { return static_cast<bool>(folder.transformer_2); }
   [[nodiscard]] GeometryRules geometry_rules() const;
@@ -38,7 +39,9 @@ std::shared_ptr<const weights::Storage> open_storage(const EngineOptions& option
 // Finds the components by content (options.model_path, options.components), reads all configs and
 // headers, once, and checks them against each other. Also opens models that `require_runnable`
 // refuses. Throws Error{kModel, kRemote}.
-Model open_model(const EngineOptions& options, std::shared_ptr<const weights::Storage> storage);
+enum class Purpose { kRun, kLook };
+Model open_model(const EngineOptions& options, std::shared_ptr<const weights::Storage> storage,
+                 Purpose purpose = Purpose::kRun);
 
 // Throws Error{kModel} naming the model when this version cannot generate with it.
 void require_runnable(const Model& model);

@@ -159,6 +159,13 @@ Tokenizer Tokenizer::from_bytes(std::string bytes, const std::string& name, std:
                    num_extra_ids ? num_extra_ids : extra_ids_of_config(config), name);
 }
 
+int64_t count_vocabulary(std::string bytes, const std::string& name, std::string_view config,
+                         std::optional<int64_t> num_extra_ids) {
+  const SentencePieceFile file = parse_sentencepiece(std::move(bytes), name);
+  if (!num_extra_ids) num_extra_ids = extra_ids_of_config(config);
+  return static_cast<int64_t>(file.pieces.size()) + num_extra_ids.value_or(kDefaultExtraIds);
+}
+
 Tokenizer::Tokenizer(std::unique_ptr<Model> model, std::optional<int64_t> num_extra_ids,
                      const std::string& name)
     : model_(std::move(model)) {

@@ -1,7 +1,7 @@
 // One component's weights as one view of named tensors, in one file or in shards.
 #pragma once
 
-#include <c10/core/ScalarType.h>
+#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <map>
@@ -14,10 +14,6 @@
 #include "weights/byte_source.h"
 #include "weights/storage.h"
 #include "weights/tensor_entry.h"
-
-namespace at {
-class Tensor;
-}
 
 namespace t2v::weights {
 

@@ -91,6 +91,7 @@ std::vector<std::string> only_set(const std::vector<std::string>& names, const s
                 "); keep one of them");
   }
   std::vector<std::string> paths;
+  paths.reserve(set.size());
   for (const std::string& shard : set) paths.push_back(join_path(folder, shard));
   return paths;
 }

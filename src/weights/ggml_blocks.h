@@ -132,50 +132,37 @@ inline void q5_k(const uint8_t* __restrict b, float* __restrict y) {
   }
 }
 
+// Runs of 16 elements share one scale: run r lies in half n = r / 8, quarter j = r / 2 % 4 of it.
 inline void q6_k(const uint8_t* __restrict b, float* __restrict y) {
   const float d = load_half(b + 208);
-  for (int n = 0; n < 2; ++n) {
-    const uint8_t* ql = b + 64 * n;
-    const uint8_t* qh = b + 128 + 32 * n;
-    const auto* sc = reinterpret_cast<const int8_t*>(b + 192 + 8 * n);
-    float scale[8];
-    for (int i = 0; i < 8; ++i) scale[i] = d * static_cast<float>(sc[i]);
-    for (int quarter = 0; quarter < 4; ++quarter) {
-      const uint8_t* q = ql + 32 * (quarter & 1);
-      const int q_shift = quarter < 2 ? 0 : 4;
-      float* out = y + 128 * n + 32 * quarter;
-      for (int half = 0; half < 2; ++half) {
-        const float s = scale[2 * quarter + half];
-        for (int l = 16 * half; l < 16 * half + 16; ++l) {
-          const int value = (q[l] >> q_shift & 15) | (qh[l] >> (2 * quarter) & 3) << 4;
-          out[l] = s * static_cast<float>(value - 32);
-        }
-      }
+  for (int r = 0; r < 16; ++r) {
+    const int n = r / 8;
+    const int j = r / 2 % 4;
+    const uint8_t* ql = b + 64 * n + 32 * (j & 1) + 16 * (r & 1);
+    const uint8_t* qh = b + 128 + 32 * n + 16 * (r & 1);
+    const int low_shift = j < 2 ? 0 : 4;
+    const float scale = d * static_cast<float>(static_cast<int8_t>(b[192 + r]));
+    for (int l = 0; l < 16; ++l) {
+      const int value = (ql[l] >> low_shift & 15) | (qh[l] >> (2 * j) & 3) << 4;
+      y[16 * r + l] = scale * static_cast<float>(value - 32);
     }
   }
 }
 
 inline void q3_k(const uint8_t* __restrict b, float* __restrict y) {
-  const uint8_t* hm = b;
   const uint8_t* s = b + 96;
   const float d = load_half(b + 108);
-  float scale[16];
-  for (int k = 0; k < 16; ++k) {
-    const int low = k < 8 ? s[k] & 15 : s[k - 8] >> 4;
-    const int high = s[8 + (k & 3)] >> (2 * (k >> 2)) & 3;
-    scale[k] = d * static_cast<float>((low | high << 4) - 32);
-  }
-  for (int n = 0; n < 2; ++n) {
-    const uint8_t* q = b + 32 + 32 * n;
-    for (int j = 0; j < 4; ++j) {
-      float* out = y + 128 * n + 32 * j;
-      for (int half = 0; half < 2; ++half) {
-        const float sc = scale[8 * n + 2 * j + half];
-        for (int l = 16 * half; l < 16 * half + 16; ++l) {
-          const int value = (q[l] >> (2 * j) & 3) + 4 * (hm[l] >> (4 * n + j) & 1) - 4;
-          out[l] = sc * static_cast<float>(value);
-        }
-      }
+  for (int r = 0; r < 16; ++r) {
+    const int n = r / 8;
+    const int j = r / 2 % 4;
+    const uint8_t* q = b + 32 + 32 * n + 16 * (r & 1);
+    const uint8_t* mask = b + 16 * (r & 1);
+    const int low = r < 8 ? s[r] & 15 : s[r - 8] >> 4;
+    const int high = s[8 + (r & 3)] >> (2 * (r >> 2)) & 3;
+    const float scale = d * static_cast<float>((low | high << 4) - 32);
+    for (int l = 0; l < 16; ++l) {
+      const int value = (q[l] >> (2 * j) & 3) + 4 * (mask[l] >> (4 * n + j) & 1) - 4;
+      y[16 * r + l] = scale * static_cast<float>(value);
     }
   }
 }
@@ -183,18 +170,13 @@ inline void q3_k(const uint8_t* __restrict b, float* __restrict y) {
 inline void q2_k(const uint8_t* __restrict b, float* __restrict y) {
   const float d = load_half(b + 80);
   const float dmin = load_half(b + 82);
-  for (int n = 0; n < 2; ++n) {
-    const uint8_t* q = b + 16 + 32 * n;
-    for (int j = 0; j < 4; ++j) {
-      float* out = y + 128 * n + 32 * j;
-      for (int half = 0; half < 2; ++half) {
-        const uint8_t s = b[8 * n + 2 * j + half];
-        const float scale = d * static_cast<float>(s & 15);
-        const float minimum = dmin * static_cast<float>(s >> 4);
-        for (int l = 16 * half; l < 16 * half + 16; ++l)
-          out[l] = scale * static_cast<float>(q[l] >> (2 * j) & 3) - minimum;
-      }
-    }
+  for (int r = 0; r < 16; ++r) {
+    const int shift = 2 * (r / 2 % 4);
+    const uint8_t* q = b + 16 + 32 * (r / 8) + 16 * (r & 1);
+    const float scale = d * static_cast<float>(b[r] & 15);
+    const float minimum = dmin * static_cast<float>(b[r] >> 4);
+    for (int l = 0; l < 16; ++l)
+      y[16 * r + l] = scale * static_cast<float>(q[l] >> shift & 3) - minimum;
   }
 }
 

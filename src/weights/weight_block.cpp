@@ -10,6 +10,10 @@
 
 namespace t2v::weights {
 
+// Matrix products of fp32 take another path, with other roundings, for memory that is not aligned
+// so; the same weights must give the same result wherever they lie in a file.
+constexpr size_t kFloatAlignment = 64;
+
 // A view where the bytes lie as their type needs them, else a copy.
 at::Tensor WeightBlock::raw(const TensorEntry& entry) const {
   const bool plain = entry.encoding == Encoding::kPlain;
@@ -20,7 +24,9 @@ at::Tensor WeightBlock::raw(const TensorEntry& entry) const {
   T2V_ASSERT(place >= 0 || entry.bytes == 0);
   if (entry.bytes == 0) return at::empty(shape, options);
   const std::byte* bytes = bytes_ + place;
-  if (reinterpret_cast<uintptr_t>(bytes) % options.dtype().itemsize() == 0)
+  const size_t alignment =
+      plain && entry.dtype == c10::ScalarType::Float ? kFloatAlignment : options.dtype().itemsize();
+  if (reinterpret_cast<uintptr_t>(bytes) % alignment == 0)
     return at::from_blob(const_cast<std::byte*>(bytes), shape, options);  // read only
   at::Tensor copy = at::empty(shape, options);
   std::memcpy(copy.mutable_data_ptr(), bytes, static_cast<size_t>(entry.bytes));

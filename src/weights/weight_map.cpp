@@ -11,11 +11,11 @@
 
 #include "core/check.h"
 #include "core/escape.h"
+#include "weights/problem_list.h"
 
 namespace t2v::weights {
 namespace {
 
-constexpr size_t kMaxListed = 10;
 // Norms, biases and modulation (6 x 5120 of the 14B model); at most ATen's grain, so one thread
 // does it.
 constexpr int64_t kFiniteCheckElements = 32768;
@@ -31,24 +31,10 @@ bool is_plain_float(c10::ScalarType dtype) noexcept {
          dtype == c10::ScalarType::Half || dtype == c10::ScalarType::Double;
 }
 
-// Problems of one kind: all are counted, the first few are kept.
-class Problems {
- public:
-  template <typename... Parts>
-  void add(const Parts&... parts) {
-    if (count_++ < kMaxListed) listed_.push_back(core::str(parts...));
-  }
-  [[nodiscard]] size_t count() const noexcept { return count_; }
-  [[nodiscard]] const std::vector<std::string>& listed() const noexcept { return listed_; }
-
- private:
-  size_t count_ = 0;
-  std::vector<std::string> listed_;
-};
-
 // What is misshapen says most, so it comes first; missing and extra tensors share the rest.
-std::string join_problems(const Problems& misfits, const Problems& missing, const Problems& extra) {
-  const size_t rest = kMaxListed - misfits.listed().size();
+std::string join_problems(const ProblemList& misfits, const ProblemList& missing,
+                          const ProblemList& extra) {
+  const size_t rest = ProblemList::kMaxListed - misfits.listed().size();
   const size_t num_extra =
       std::min(extra.listed().size(), std::max(rest / 2, rest - std::min(rest, missing.count())));
   const size_t num_missing = std::min(missing.listed().size(), rest - num_extra);
@@ -125,9 +111,9 @@ WeightMap WeightMap::open(const std::string& path, ModelPart part, std::string l
 
 void WeightMap::check(const Expectations& expected) const {
   const Wanted wanted = sorted_by_name(expected.tensors);
-  Problems misfits;
-  Problems missing;
-  Problems extra;
+  ProblemList misfits;
+  ProblemList missing;
+  ProblemList extra;
   const TensorEntry* culprit = nullptr;
   for (const ExpectedTensor* tensor : wanted) {
     const Mapped* found = find(tensor->name);

@@ -35,7 +35,7 @@ TEST_CASE("the real UMT5 tokenizer: all golden prompts, from raw text to ids") {
 TEST_CASE("golden strings of many kinds, three tokenizers") {
   const auto rows = test::read_golden("golden.jsonl");
   const std::string name = GENERATE("umt5", "nfkc", "fold");
-  const Tokenizer tokenizer(kFolder + name + "/spiece.model");
+  const Tokenizer tokenizer(name == "umt5" ? kUmt5 : kFolder + name + "/spiece.model");
   size_t compared = 0;
   for (const auto& row : rows) {
     const auto expected = row.lists.find(name);

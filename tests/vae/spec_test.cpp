@@ -65,7 +65,7 @@ TEST_CASE("VaeSpec refuses what it cannot be", "[vae]") {
   };
   refused("AutoencoderKLWan", "AutoencoderKL", "_class_name");
   refused("\"is_residual\": false", "\"is_residual\": 1", "is_residual");
-  refused("\"patch_size\": null", "\"patch_size\": 2", "out_channels");
+  refused("\"patch_size\": null", "\"patch_size\": 2", "scale_factor_spatial");
   refused("\"z_dim\": 2", "\"z_dim\": 3", "latents_mean");
   refused("\"z_dim\": 2", "\"z_dim\": 0", "z_dim");
   refused("[2, 1.5]", "[2, 0]", "latents_std");

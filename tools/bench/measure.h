@@ -27,26 +27,40 @@ inline double peak_rss_gb() {
   return static_cast<double>(usage.ru_maxrss) * 1024 / 1e9;
 }
 
+struct Times {
+  double cpu = 0;   // seconds
+  double wall = 0;  // seconds
+};
+
+inline Times time_once(const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  const double cpu_begin = cpu_seconds();
+  const auto wall_begin = Clock::now();
+  work();
+  return {.cpu = cpu_seconds() - cpu_begin,
+          .wall = std::chrono::duration<double>(Clock::now() - wall_begin).count()};
+}
+
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
 // One warm-up, then medians over the repeats. flop: of one pass; 0 = not counted.
 inline void measure(const char* name, int repeats, double flop, const std::function<void()>& work) {
-  using Clock = std::chrono::steady_clock;
   work();
   std::vector<double> cpu;
   std::vector<double> wall;
   for (int i = 0; i < repeats; ++i) {
-    const double cpu_begin = cpu_seconds();
-    const auto wall_begin = Clock::now();
-    work();
-    cpu.push_back(cpu_seconds() - cpu_begin);
-    wall.push_back(std::chrono::duration<double>(Clock::now() - wall_begin).count());
+    const Times times = time_once(work);
+    cpu.push_back(times.cpu);
+    wall.push_back(times.wall);
   }
-  std::sort(cpu.begin(), cpu.end());
-  std::sort(wall.begin(), wall.end());
-  const double c = cpu[cpu.size() / 2];
+  const double c = median(cpu);
   std::printf(
       "{\"name\": \"%s\", \"cpu_s\": %.4f, \"wall_s\": %.4f, \"tflop\": %.4f, \"gflop_per_cpu_s\": "
       "%.1f}\n",
-      name, c, wall[wall.size() / 2], flop / 1e12, flop / c / 1e9);
+      name, c, median(wall), flop / 1e12, flop / c / 1e9);
   std::fflush(stdout);
 }
 
