@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <map>
-#include <optional>
 #include <set>
 #include <span>
 #include <string_view>
@@ -21,6 +19,7 @@ constexpr int64_t kMaxPickleBytes = int64_t{32} << 20;
 constexpr int64_t kMaxWordBytes = 64;  // of the member `byteorder`
 constexpr int kMaxNesting = 4;         // of dicts around the state dict
 constexpr size_t kMaxNameBytes = 1024;
+constexpr size_t kMaxChecked = 8;
 constexpr std::string_view kPickleName = "/data.pkl";
 constexpr const char* kBareTensorName = "latents";
 constexpr std::array<std::string_view, 5> kPreferred{"generator_ema", "generator", "model",
@@ -71,8 +70,8 @@ class Archive {
 
   const ByteSource& source_;
   std::vector<ZipMember> members_;
-  std::string root_;                         // the folder of all members
-  std::map<std::string, int64_t> payloads_;  // of storages looked up so far, by key
+  std::string root_;               // the folder of all members
+  std::set<std::string> checked_;  // storages whose local headers were compared
 };
 
 std::string Archive::find_root() const {
@@ -100,7 +99,8 @@ std::string Archive::read_member(const ZipMember& member, int64_t max_bytes) con
                      " bytes, at most ", max_bytes, " are allowed"));
   }
   std::string content(static_cast<size_t>(member.bytes), '\0');
-  source_.read(find_zip_payload(source_, member), std::as_writable_bytes(std::span(content)));
+  check_zip_member(source_, member);
+  source_.read(member.payload, std::as_writable_bytes(std::span(content)));
   if (zip_crc32(content) != member.crc32) {
     refuse(core::str("member '", core::escape_control(member.name, 200),
                      "' does not have its checksum"));
@@ -168,10 +168,10 @@ TensorEntry Archive::place(const Pickle& pickle, const PickledTensor& tensor, st
     refuse(core::str(named(entry.name), " is not contiguous (shape ", list(tensor.shape),
                      ", stride ", list(tensor.stride), "); save it with .contiguous()"));
   }
-  auto payload = payloads_.find(storage.key);
-  if (payload == payloads_.end())
-    payload = payloads_.emplace(storage.key, find_zip_payload(source_, *member)).first;
-  entry.offset = payload->second + tensor.offset * element_bytes;
+  // A few are looked at: each costs a read, and far stores have large ones.
+  if (checked_.size() < kMaxChecked && checked_.insert(storage.key).second)
+    check_zip_member(source_, *member);
+  entry.offset = member->payload + tensor.offset * element_bytes;
   return entry;
 }
 

@@ -52,7 +52,7 @@ class HostBuffer {
 };
 
 struct StreamOptions {
-  int num_readers = 4;      // threads, each with one piece in flight
+  int num_readers = 0;      // threads, each with one piece in flight; 0: by where the files lie
   int num_buffers = 2;      // turns that are read ahead, the one in use included
   int64_t piece_bytes = 0;  // of one read, a multiple of kStreamAlignment; 0: as the files like it
   bool pinned = false;

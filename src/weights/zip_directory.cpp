@@ -22,6 +22,7 @@ constexpr int64_t kWideEndBytes = 56;  // ZIP64 end of central directory
 constexpr int64_t kEntryBytes = 46;    // of the central directory, without name and extras
 constexpr int64_t kLocalBytes = 30;    // local header, likewise
 constexpr int64_t kMaxComment = 65535;
+constexpr int64_t kMaxExtra = 65535;
 constexpr int64_t kMaxDirectoryBytes = int64_t{64} << 20;
 constexpr uint32_t kLocalMagic = 0x04034b50;
 constexpr uint32_t kEntryMagic = 0x02014b50;
@@ -185,6 +186,7 @@ ZipMember take_member(const ByteSource& source, SourceCursor& cursor, int64_t di
     if (*value == kWide) wide.push_back(value);
   }
   member.is_wide = !wide.empty();
+  member.sizes_follow = (flags & kSizesFollow) != 0;
   widen(source, cursor, extra_bytes, wide, member.name);
   cursor.skip(comment_bytes);
   if (disk != 0) refuse(source, shown(member.name) + " lies on another disk");
@@ -199,17 +201,23 @@ ZipMember take_member(const ByteSource& source, SourceCursor& cursor, int64_t di
   return member;
 }
 
-// Each member with its header ends before the next begins.
-void check_places(const ByteSource& source, std::vector<ZipMember>& members, int64_t end) {
+// Each member ends where the next begins: so its bytes lie before that, and before its sizes.
+void place_members(const ByteSource& source, std::vector<ZipMember>& members, int64_t end) {
   std::sort(members.begin(), members.end(), [](const ZipMember& a, const ZipMember& b) {
     return a.header_offset < b.header_offset;
   });
   for (size_t i = 0; i < members.size(); ++i) {
+    ZipMember& member = members[i];
     const int64_t next = i + 1 < members.size() ? members[i + 1].header_offset : end;
-    const int64_t header = kLocalBytes + static_cast<int64_t>(members[i].name.size());
-    if (next - members[i].header_offset - header < members[i].bytes)
-      refuse(source, shown(members[i].name) + " reaches into the next one");
-    members[i].limit = next;
+    const int64_t descriptor = !member.sizes_follow ? 0
+                               : member.is_wide     ? kWideDescriptor
+                                                    : kDescriptor;
+    member.payload = next - descriptor - member.bytes;
+    const int64_t extra_bytes = member.payload - member.header_offset - kLocalBytes -
+                                static_cast<int64_t>(member.name.size());
+    if (extra_bytes < 0) refuse(source, shown(member.name) + " reaches into the next one");
+    if (extra_bytes > kMaxExtra || member.sizes_follow != members[0].sizes_follow)
+      refuse(source, shown(member.name) + " does not end where the next one begins");
   }
   if (!members.empty() && members.front().header_offset != 0)
     refuse(source, "bytes before its first member belong to none");
@@ -230,7 +238,7 @@ std::vector<ZipMember> read_zip_directory(const ByteSource& source) {
   for (uint64_t i = 0; i < directory.num_members; ++i)
     members.push_back(take_member(source, cursor, directory.offset));
   if (cursor.left() != 0) refuse(source, "its directory is longer than its members");
-  check_places(source, members, directory.offset);
+  place_members(source, members, directory.offset);
   std::sort(members.begin(), members.end(),
             [](const ZipMember& a, const ZipMember& b) { return a.name < b.name; });
   const auto twice =
@@ -250,7 +258,7 @@ uint32_t zip_crc32(std::string_view content) noexcept {
   return ~sum;
 }
 
-int64_t find_zip_payload(const ByteSource& source, const ZipMember& member) {
+void check_zip_member(const ByteSource& source, const ZipMember& member) {
   const auto name_bytes = static_cast<int64_t>(member.name.size());
   // A small window: archives with many members are read from afar too.
   SourceCursor cursor(source, kFormat, member.header_offset,
@@ -270,15 +278,14 @@ int64_t find_zip_payload(const ByteSource& source, const ZipMember& member) {
   if (!same_name) refuse(source, shown(member.name) + " is not where the directory says");
   check_storage(source, member.name, flags, method, {stored, original});
   const bool follows = (flags & kSizesFollow) != 0;
+  if (follows != member.sizes_follow)
+    refuse(source, shown(member.name) + " differs from what the directory says");
   const bool same_size = stored == kWide || int64_t{stored} == member.bytes;
   const bool same_sum = crc32 == member.crc32;
   if (!(same_size || (follows && stored == 0)) || !(same_sum || (follows && crc32 == 0)))
     refuse(source, shown(member.name) + " differs from what the directory says");
-  const int64_t payload = member.header_offset + kLocalBytes + name_bytes + extra_bytes;
-  const int64_t descriptor = !follows ? 0 : member.is_wide ? kWideDescriptor : kDescriptor;
-  if (payload > member.limit || member.limit - payload != member.bytes + descriptor)
+  if (member.header_offset + kLocalBytes + name_bytes + extra_bytes != member.payload)
     refuse(source, shown(member.name) + " does not end where the next one begins");
-  return payload;
 }
 
 }  // namespace t2v::weights

@@ -14,10 +14,11 @@ namespace t2v::weights {
 struct ZipMember {
   std::string name;           // unique, relative, no "..", no control bytes
   int64_t header_offset = 0;  // of its local header, from the start of the file
+  int64_t payload = 0;        // where its bytes begin
   int64_t bytes = 0;
-  int64_t limit = 0;  // where the next header or the directory begins
   uint32_t crc32 = 0;
-  bool is_wide = false;  // has 64-bit fields
+  bool sizes_follow = false;  // behind its bytes, as torch.save writes them; of all members or none
+  bool is_wide = false;       // has 64-bit fields
 };
 
 // Reads the central directory (at most 64 MiB, ZIP64 or not), sorted by name. Refuses compressed
@@ -28,8 +29,8 @@ std::vector<ZipMember> read_zip_directory(const ByteSource& source);
 // The checksum of a member's content.
 uint32_t zip_crc32(std::string_view content) noexcept;
 
-// Where the member's bytes begin, from its local header, which must say the same as the directory
-// and leave no gap before the next member.
-int64_t find_zip_payload(const ByteSource& source, const ZipMember& member);
+// Throws Error{kind of the source} when the member's local header says something else than the
+// directory. The directory alone is enough to read the member: it leaves no gaps.
+void check_zip_member(const ByteSource& source, const ZipMember& member);
 
 }  // namespace t2v::weights

@@ -69,8 +69,7 @@ TEST_CASE("the number of extra ids: argument, config beside the model, T5's defa
   CHECK(Tokenizer(kFolder + "fold/spiece.model").vocab_size() == 602);  // config: 0
   CHECK(Tokenizer(kFolder + "fold/spiece.model", 7).vocab_size() == 609);
   CHECK(Tokenizer(kUmt5).vocab_size() == 256100);  // no config
-  CHECK(Tokenizer(kUmt5, 300).encode("<extra_id_0>", 9).ids ==
-        Ids{256299, 1});
+  CHECK(Tokenizer(kUmt5, 300).encode("<extra_id_0>", 9).ids == Ids{256299, 1});
   CHECK_THROWS(Tokenizer(kUmt5, -1));
 }
 
