@@ -102,7 +102,7 @@ std::string without_processor(std::string base) {
   constexpr std::string_view kProcessor = ".processor.";
   const size_t at = base.find(kProcessor);
   if (at == std::string::npos) return base;
-  base.replace(at, kProcessor.size(), ".");
+  base.replace(at, kProcessor.size(), 1, '.');
   return base.ends_with(".to_out") ? base + ".0" : base;
 }
 

@@ -201,7 +201,7 @@ bool are_counterparts(const std::string& a, const std::string& b) {
     for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     for (const std::string word : {"high", "low"}) {
       for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at))
-        text.replace(at, word.size(), "*");
+        text.replace(at, word.size(), 1, '*');
     }
     return text;
   };

@@ -206,8 +206,10 @@ void place_members(const ByteSource& source, std::vector<ZipMember>& members, in
   std::sort(members.begin(), members.end(), [](const ZipMember& a, const ZipMember& b) {
     return a.header_offset < b.header_offset;
   });
+  const ZipMember* first = nullptr;  // that is not empty: torch.save treats those differently
   for (size_t i = 0; i < members.size(); ++i) {
     ZipMember& member = members[i];
+    if (first == nullptr && member.bytes > 0) first = &member;
     const int64_t next = i + 1 < members.size() ? members[i + 1].header_offset : end;
     const int64_t descriptor = !member.sizes_follow ? 0
                                : member.is_wide     ? kWideDescriptor
@@ -216,7 +218,8 @@ void place_members(const ByteSource& source, std::vector<ZipMember>& members, in
     const int64_t extra_bytes = member.payload - member.header_offset - kLocalBytes -
                                 static_cast<int64_t>(member.name.size());
     if (extra_bytes < 0) refuse(source, shown(member.name) + " reaches into the next one");
-    if (extra_bytes > kMaxExtra || member.sizes_follow != members[0].sizes_follow)
+    const bool is_odd = member.bytes > 0 && member.sizes_follow != first->sizes_follow;
+    if (extra_bytes > kMaxExtra || is_odd)
       refuse(source, shown(member.name) + " does not end where the next one begins");
   }
   if (!members.empty() && members.front().header_offset != 0)

@@ -17,8 +17,9 @@ struct ZipMember {
   int64_t payload = 0;        // where its bytes begin
   int64_t bytes = 0;
   uint32_t crc32 = 0;
-  bool sizes_follow = false;  // behind its bytes, as torch.save writes them; of all members or none
-  bool is_wide = false;       // has 64-bit fields
+  // Behind its bytes, as torch.save writes them; of all members that are not empty, or of none.
+  bool sizes_follow = false;
+  bool is_wide = false;  // has 64-bit fields
 };
 
 // Reads the central directory (at most 64 MiB, ZIP64 or not), sorted by name. Refuses compressed

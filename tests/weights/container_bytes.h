@@ -84,8 +84,9 @@ struct ZipEntry {
 
 struct ZipFile {
   std::vector<ZipEntry> entries;
-  bool wide = false;     // ZIP64 records and fields
-  size_t alignment = 1;  // of contents, by extra fields as torch writes them
+  bool wide = false;          // ZIP64 records and fields
+  bool sizes_follow = false;  // checksums and sizes behind the contents
+  size_t alignment = 1;       // of contents, by extra fields as torch writes them
 
   [[nodiscard]] std::string bytes() const {
     std::string file;
@@ -102,11 +103,18 @@ struct ZipFile {
       const size_t padding = (alignment - start % alignment) % alignment;
       if (alignment > 1)
         extra += "FB" + le<uint16_t>(static_cast<uint16_t>(padding)) + std::string(padding, 'Z');
-      const std::string common = le<uint16_t>(entry.flags) + le(entry.method) + le<uint32_t>(0);
-      file += "PK\3\4" + le<uint16_t>(20) + common + sums +
+      const bool follows = sizes_follow && size > 0;  // torch.save writes none for empty ones
+      const auto flags = static_cast<uint16_t>(entry.flags | (follows ? 8 : 0));
+      const std::string common = le(flags) + le(entry.method) + le<uint32_t>(0);
+      file += "PK\3\4" + le<uint16_t>(20) + common + (follows ? std::string(12, '\0') : sums) +
               le<uint16_t>(static_cast<uint16_t>(entry.name.size())) +
               le<uint16_t>(static_cast<uint16_t>(extra.size())) + entry.name + extra +
               entry.content;
+      if (follows) {
+        const std::string both =
+            wide ? le<uint64_t>(size) + le<uint64_t>(size) : le(size) + le(size);
+        file += "PK\7\x08" + le(crc32_of(entry.content)) + both;
+      }
       const std::string& name = entry.directory_name.empty() ? entry.name : entry.directory_name;
       std::string wide_fields;
       if (wide) {

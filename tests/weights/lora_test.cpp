@@ -52,7 +52,7 @@ class Folder {
     return open({{.path = write("one.safetensors", tensors), .strength = 1.0}}, options);
   }
   [[nodiscard]] std::string refusal(const Tensors& tensors) const {
-    return message_of([&] { open(tensors); });
+    return message_of([&] { static_cast<void>(open(tensors)); });
   }
   [[nodiscard]] const Scratch& scratch() const { return scratch_; }
 
@@ -287,7 +287,7 @@ TEST_CASE("lenient: the rest is used, with a warning") {
   REQUIRE(set.warnings().size() == 1);
   CHECK_THAT(set.warnings()[0], Catch::Contains("2 tensors do not fit"));
   CHECK_THAT(message_of([&] {
-               folder.open({{"x.diff", at::ones({1})}}, {.lenient = true});
+               static_cast<void>(folder.open({{"x.diff", at::ones({1})}}, {.lenient = true}));
              }),
              Catch::Contains("no tensor fits this model"));
 }
@@ -305,7 +305,7 @@ TEST_CASE("other methods are refused by name, also when lenient") {
     CHECK_THAT(folder.refusal({{name, at::ones({1})}}),
                Catch::Contains(name) && Catch::Contains(method));
     CHECK_THAT(message_of([&] {
-                 folder.open({{name, at::ones({1})}}, {.lenient = true});
+                 static_cast<void>(folder.open({{name, at::ones({1})}}, {.lenient = true}));
                }),
                Catch::Contains(method));
   }
@@ -329,7 +329,7 @@ TEST_CASE("broken factors are refused") {
                              {"transformer.blocks.0.attn1.to_q.diff", at::ones({6, 6})}}),
              Catch::Contains("are the same delta"));
   CHECK_THAT(message_of([&] {
-               folder.open({{folder.scratch() / "absent", 1.0}});
+               static_cast<void>(folder.open({{folder.scratch() / "absent", 1.0}}));
              }),
              Catch::StartsWith("cannot open LoRA: no such file"));
 }

@@ -81,7 +81,8 @@ void AttentionBlock::forward(at::Tensor& x) const {
 
 Upsampler::Upsampler(const Placement& from, const std::string& name, bool time,
                      size_t& next_index) {
-  const at::Tensor weight = from.host_fp32(name + ".resample.1.weight").unsqueeze(2);  // [O, C, 1, 3, 3]
+  const at::Tensor weight =
+      from.host_fp32(name + ".resample.1.weight").unsqueeze(2);  // [O, C, 1, 3, 3]
   const at::Tensor bias = from.host_fp32(name + ".resample.1.bias");
   for (int64_t row = 0; row < 2; ++row)
     for (int64_t column = 0; column < 2; ++column)

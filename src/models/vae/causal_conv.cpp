@@ -62,7 +62,8 @@ at::Tensor inside(const at::Tensor& bordered) {
 }
 
 CausalConv::CausalConv(const Placement& from, const std::string& name, size_t index)
-    : conv_(from.host_fp32(name + ".weight"), from.host_fp32(name + ".bias"), from.dtype, from.device),
+    : conv_(from.host_fp32(name + ".weight"), from.host_fp32(name + ".bias"), from.dtype,
+            from.device),
       index_(index) {}
 
 at::Tensor CausalConv::input(StreamMemory& memory, const VideoSize& size) const {
