@@ -147,7 +147,7 @@ def _transposed(parts: dict) -> None:
 
 def _quantised(parts: dict) -> None:
     _, shape, blob = parts[GRID]
-    parts[GRID] = ("F8_E4M3", shape, blob[: shape[0] * shape[1]])
+    parts[GRID] = ("I8", shape, blob[: shape[0] * shape[1]])
 
 
 def _not_a_number(file: str, tensor: str):
@@ -175,7 +175,7 @@ def _fit_cases() -> list[Case]:
         Case("tensors: one renamed", change(rename), (f"'{GRID}'", "'encoder.nonsense.weight'")),
         Case("tensors: one more", change(extra), (W, "'encoder.more.weight'")),
         Case("tensors: transposed", change(_transposed), (W, f"'{GRID}'", "expected [")),
-        Case("tensors: quantised", change(_quantised), (W, f"'{GRID}'", "F8_E4M3")),
+        Case("tensors: int8 without a scale", change(_quantised), (W, f"'{GRID}'", "I8")),
         Case("tensors: sparse terabyte", _sparse, ("shared.weight",)),
         Case("tensors: under two names", lambda model: model.rebuild_tensors(TRANSFORMER, both), (block,)),
         Case("tensors: another component's", all_gone, ("transformer", "do not fit")),
@@ -250,6 +250,11 @@ def _shard_cases() -> list[Case]:
     def truncate(model, shard):
         model.write(shard, model.path(shard).read_bytes()[:-5])
 
+    def lose_both(model, shards, weight_map):
+        model.remove(index)
+        model.remove(shards[1])
+
+    shards_of = "model-00001-of-00002.safetensors"
     shard_2 = "model-00002-of-00002.safetensors"
     content = lambda text: _with_index(lambda model, shards, weight_map: text)
     return found + [
@@ -286,9 +291,7 @@ def _shard_cases() -> list[Case]:
         Case("index: not JSON", content(b"shard 1, shard 2"), (index,)),
         Case("index: a bomb", content(b'{"weight_map": ' + b"[" * 100_000), (index,)),
         Case("index: duplicate tensor", content(b'{"weight_map": {"a": "x", "a": "y"}}'), (index, "'a'")),
-        Case(
-            "index: lost", _with_index(lambda model, shards, weight_map: model.remove(index)), ("text_encoder", "index")
-        ),
+        Case("index: lost, and a shard", _with_index(lose_both), (shards_of,)),
     ]
 
 
