@@ -5,7 +5,6 @@
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <string_view>
 
 #include "core/check.h"
@@ -94,15 +93,19 @@ void check_ranges(const ByteSource& source, const std::vector<TensorEntry>& tens
                                " bytes, its shape and dtype need ", expected));
     }
   }
-  std::vector<uint32_t> order(tensors.size());
-  std::iota(order.begin(), order.end(), 0U);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-    return std::pair(tensors[a].offset, tensors[a].bytes) <
-           std::pair(tensors[b].offset, tensors[b].bytes);
+  struct Place {
+    int64_t offset, bytes;
+    uint32_t index;
+  };
+  std::vector<Place> order(tensors.size());  // small elements: a million of them sort quickly
+  for (size_t i = 0; i < tensors.size(); ++i)
+    order[i] = {tensors[i].offset, tensors[i].bytes, static_cast<uint32_t>(i)};
+  std::sort(order.begin(), order.end(), [](const Place& a, const Place& b) {
+    return std::pair(a.offset, a.bytes) < std::pair(b.offset, b.bytes);
   });
   int64_t next = data_start;
-  for (const uint32_t index : order) {
-    const TensorEntry& tensor = tensors[index];
+  for (const Place& place : order) {
+    const TensorEntry& tensor = tensors[place.index];
     if (tensor.offset < next) refuse(source, named(tensor.name) + " overlaps another tensor");
     if (tensor.offset > next) {
       refuse(source, core::str("bytes before ", named(tensor.name), " belong to no tensor"));
