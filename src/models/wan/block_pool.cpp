@@ -125,7 +125,7 @@ void BlockPool::make_ready(int64_t index, bool first_pass) {
     const int64_t begin = now_ns();
     build(index, first_pass ? Part::kAll : Part::kWithoutKeys, cached_[i]->turn,
           cached_[i]->bytes.data());
-    counts_.build_ns += now_ns() - begin;
+    count_build(now_ns() - begin);
     return;
   }
   const auto loaded = stream_->next();
@@ -139,7 +139,14 @@ void BlockPool::make_ready(int64_t index, bool first_pass) {
   }
   build(index, *part, *loaded.turn, loaded.data);
   stream_->release();
-  counts_.build_ns += now_ns() - begin;
+  count_build(now_ns() - begin);
+}
+
+// The stream's own counts are those of the thread that uses it: others see this copy.
+void BlockPool::count_build(int64_t nanoseconds) {
+  const std::lock_guard lock(mutex_);
+  counts_.build_ns += nanoseconds;
+  if (stream_) counts_.stream = add(ended_, stream_->counts());
 }
 
 Block& BlockPool::get(int64_t index, const AroundLoad& around) {
@@ -192,9 +199,7 @@ void BlockPool::done(int64_t index, Again again) {
 
 PoolCounts BlockPool::counts() const {
   const std::lock_guard lock(mutex_);
-  PoolCounts counts = counts_;
-  counts.stream = stream_ ? add(ended_, stream_->counts()) : ended_;
-  return counts;
+  return counts_;
 }
 
 void BlockPool::load_behind_another() {

@@ -84,6 +84,7 @@ class BlockPool {
   void start_stream();
   [[nodiscard]] bool needs_work(int64_t index, bool first_pass) const;
   void make_ready(int64_t index, bool first_pass);
+  void count_build(int64_t nanoseconds);
   void build(int64_t index, Part part, const weights::Turn& turn, const std::byte* bytes);
 
   void start_loader(bool only_first_pass);
