@@ -1,6 +1,7 @@
 // What the plan is made from and for: the model's sizes, the machine's memory, words for people.
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 #include "core/check.h"
 #include "models/umt5/encoder.h"
@@ -107,7 +108,9 @@ Budgets choose_budgets(const EngineOptions& options, const Compute& compute) {
   budgets.ram = options.ram_budget_bytes;
   if (budgets.ram == 0) {
     const int64_t available = available_host_bytes();
-    budgets.ram = available - std::max(kMinReserve, available / 20);
+    // A system that does not tell its memory sets no limit.
+    budgets.ram = available == 0 ? std::numeric_limits<int64_t>::max() / 4
+                                 : available - std::max(kMinReserve, available / 20);
   }
   if (compute.device.is_cpu()) return budgets;
   budgets.vram = options.vram_budget_bytes;
