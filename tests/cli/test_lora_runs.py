@@ -15,17 +15,8 @@ import subprocess
 import sys
 import tempfile
 
-FAILURES = []
-PASSED = 0
-
-
-def check(name, condition, detail=""):
-    global PASSED
-    if condition:
-        PASSED += 1
-    else:
-        FAILURES.append(name)
-        print(f"FAIL {name}: {detail}")
+import cli_harness
+from cli_harness import check
 
 
 def write_safetensors(path, tensors):
@@ -126,8 +117,8 @@ def main():
         lora_cases(program)
         recipe_cases(program)
         preview_cases(program, pathlib.Path(given.fixtures).resolve())
-    print(f"{PASSED} passed, {len(FAILURES)} failed")
-    return 1 if FAILURES else 0
+    print(f"{cli_harness.PASSED} passed, {len(cli_harness.FAILURES)} failed")
+    return 1 if cli_harness.FAILURES else 0
 
 
 if __name__ == "__main__":

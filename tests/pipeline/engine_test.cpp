@@ -8,41 +8,16 @@
 #include <filesystem>
 #include <functional>
 
+#include "pipeline/memory_sink.h"
 #include "support/compare.h"
 #include "weights/checkpoint.h"
 
 using namespace t2v;
+using test::MemorySink;
+using test::SilentListener;
 namespace fs = std::filesystem;
 
 namespace {
-
-class SilentListener final : public ProgressListener {
- public:
-  void on_progress(const ProgressEvent& event) override {
-    if (on_event) on_event(event);
-  }
-  std::function<void(const ProgressEvent&)> on_event;
-};
-
-// Keeps frames in memory; fails on demand.
-class MemorySink final : public FrameSink {
- public:
-  void begin(const VideoFormat& given) override { format = given; }
-  void write(const uint8_t* rgb, int64_t num_frames) override {
-    if (fail) throw Error(ErrorKind::kOutput, "no space left on device");
-    bytes.insert(bytes.end(), rgb, rgb + num_frames * format.width * format.height * 3);
-    frames += num_frames;
-    ++writes;
-  }
-  void finish() override { finished = true; }
-  void abort() noexcept override { aborted = true; }
-
-  VideoFormat format;
-  std::vector<uint8_t> bytes;
-  int64_t frames = 0;
-  int64_t writes = 0;
-  bool fail = false, finished = false, aborted = false;
-};
 
 Engine& engine() {
   static const std::unique_ptr<Engine> opened = open_engine(

@@ -1,6 +1,5 @@
 #include "models/wan/block_pool.h"
 
-#include <chrono>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -12,12 +11,6 @@ namespace t2v::models::wan {
 namespace {
 
 constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max() / 2;
-
-int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 weights::StreamCounts add(weights::StreamCounts a, const weights::StreamCounts& b) {
   a.bytes += b.bytes;
@@ -122,15 +115,12 @@ void BlockPool::make_ready(int64_t index, bool first_pass) {
   const auto part = part_to_read(index, first_pass);
   if (!part) {
     if (plan_.homes[i] != BlockHome::kHostCached) return;
-    const int64_t begin = now_ns();
     build(index, first_pass ? Part::kAll : Part::kWithoutKeys, cached_[i]->turn,
           cached_[i]->bytes.data());
-    count_build(now_ns() - begin);
     return;
   }
   const auto loaded = stream_->next();
   T2V_ASSERT(loaded.turn->block == index);
-  const int64_t begin = now_ns();
   if (plan_.homes[i] == BlockHome::kHostCached) {
     auto copy = std::make_unique<Cached>(
         Cached{*loaded.turn, weights::HostBuffer(loaded.turn->buffer_bytes, plan_.stream.pinned)});
@@ -139,14 +129,9 @@ void BlockPool::make_ready(int64_t index, bool first_pass) {
   }
   build(index, *part, *loaded.turn, loaded.data);
   stream_->release();
-  count_build(now_ns() - begin);
-}
-
-// The stream's own counts are those of the thread that uses it: others see this copy.
-void BlockPool::count_build(int64_t nanoseconds) {
+  // The stream's own counts are those of the thread that uses it: others see this copy.
   const std::lock_guard lock(mutex_);
-  counts_.build_ns += nanoseconds;
-  if (stream_) counts_.stream = add(ended_, stream_->counts());
+  counts_.stream = add(ended_, stream_->counts());
 }
 
 Block& BlockPool::get(int64_t index, const AroundLoad& around) {
@@ -163,10 +148,8 @@ Block& BlockPool::get(int64_t index, const AroundLoad& around) {
   if (first_pass_) {
     if (loader_.joinable() || needs_work(index, true)) around(index, work);
   } else if (plan_.homes[i] != BlockHome::kResident) {
-    const int64_t begin = now_ns();
     work();
     const std::lock_guard lock(mutex_);
-    counts_.wait_ns += now_ns() - begin;
     ++counts_.streamed_blocks;
   }
   T2V_ASSERT(blocks_[i] != nullptr);

@@ -41,8 +41,6 @@ using AroundLoad = std::function<void(int64_t index, const std::function<void()>
 struct PoolCounts {
   weights::StreamCounts stream;
   int64_t streamed_blocks = 0;  // made ready again behind the first pass
-  int64_t build_ns = 0;         // making blocks ready, reading aside
-  int64_t wait_ns = 0;          // get() was waited for, behind the first pass
 };
 
 // Used by one thread: get(0), done(0), get(1), ... done(n-1), get(0), ...
@@ -84,7 +82,6 @@ class BlockPool {
   void start_stream();
   [[nodiscard]] bool needs_work(int64_t index, bool first_pass) const;
   void make_ready(int64_t index, bool first_pass);
-  void count_build(int64_t nanoseconds);
   void build(int64_t index, Part part, const weights::Turn& turn, const std::byte* bytes);
 
   void start_loader(bool only_first_pass);
