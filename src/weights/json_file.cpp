@@ -278,9 +278,9 @@ std::map<std::string, std::string> JsonFile::get_string_map(const std::string& k
   const auto found = tree_->value.find(key);
   if (found == tree_->value.end() || !found->is_object()) refuse(key, "an object of strings");
   for (const auto& item : found->items()) {
-    T2V_REQUIRE(item.value().is_string(), error_kind_, "unusable value: '", prefix_, key, ".",
-                core::escape_control(item.key(), 100), "' is ", shown_value(item.value()),
-                ", expected a string (", name_, ")");
+    T2V_REQUIRE(item.value().is_string(), error_kind_, "unusable value: '", prefix_,
+                core::escape_control(key, 100), ".", core::escape_control(item.key(), 100), "' is ",
+                shown_value(item.value()), ", expected a string (", name_, ")");
     map.emplace_hint(map.end(), item.key(), item.value().get<std::string>());
   }
   return map;
@@ -291,7 +291,8 @@ JsonFile JsonFile::get_object(const std::string& key) const {
   if (found == tree_->value.end() || !found->is_object()) refuse(key, "an object");
   auto tree = std::make_shared<Tree>();
   tree->value = *found;
-  return JsonFile(std::move(tree), name_, core::str(prefix_, key, "."), error_kind_);
+  return JsonFile(std::move(tree), name_, core::str(prefix_, core::escape_control(key, 100), "."),
+                  error_kind_);
 }
 
 }  // namespace t2v::weights
