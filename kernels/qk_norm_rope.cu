@@ -47,7 +47,7 @@ __device__ void rotate(const float (&values)[kWidth], const Rotation* rotations,
   }
 }
 
-// Block 3*l + p serves part p (q, k, v) of token l.
+// Block 3*i + p serves part p (q, k, v) of row i.
 template <typename T, typename Walk>
 __global__ void __launch_bounds__(kMaxThreads)
     qk_norm_rope_kernel(const __grid_constant__ QkNormRopeArgs args) {
@@ -55,13 +55,14 @@ __global__ void __launch_bounds__(kMaxThreads)
   __shared__ Rotation rotations[kMaxHeadSize / 2];
   __shared__ float square_parts[kWarpSize];
 
-  const int token = static_cast<int>(blockIdx.x / 3);
+  const int row = static_cast<int>(blockIdx.x / 3);
+  const int token = static_cast<int>(args.first_token) + row;
   const int part = static_cast<int>(blockIdx.x % 3);
   const int head_size = static_cast<int>(args.head_size);
   const int columns = static_cast<int>(args.num_heads) * head_size;
   const std::int64_t num_tokens = args.frames * args.height * args.width;
   const typename Walk::template Row<T> x(
-      static_cast<const T*>(args.qkv) + token * args.qkv_row_stride + std::int64_t{part} * columns,
+      static_cast<const T*>(args.qkv) + row * args.qkv_row_stride + std::int64_t{part} * columns,
       columns);
   T* const out = static_cast<T*>(part == 0 ? args.q : part == 1 ? args.k : args.v);
 
@@ -123,6 +124,11 @@ bool valid_sizes(const QkNormRopeArgs& args) noexcept {
   }
   const std::int64_t plane = args.height * args.width;
   if (plane > kMaxBlocks || plane * args.frames > kMaxBlocks / 3) return false;
+  const std::int64_t num_tokens = plane * args.frames;
+  if (args.first_token < 0 || args.first_token > num_tokens || args.rows < 0 ||
+      args.rows > num_tokens - args.first_token) {
+    return false;
+  }
   if (args.head_size < 2 || args.head_size > kMaxHeadSize || args.head_size % 2 != 0) return false;
   return args.num_heads >= 1 && args.num_heads <= kMaxColumns / args.head_size;
 }
@@ -138,8 +144,7 @@ bool valid_pointers(const QkNormRopeArgs& args) noexcept {
 
 cudaError_t qk_norm_rope(const QkNormRopeArgs& args, cudaStream_t stream) noexcept {
   if (!valid_sizes(args)) return cudaErrorInvalidValue;
-  const std::int64_t num_tokens = args.frames * args.height * args.width;
-  if (num_tokens == 0) return cudaSuccess;
+  if (args.rows == 0) return cudaSuccess;
   const int bytes = element_bytes(args.dtype);
   const std::int64_t columns = args.num_heads * args.head_size;
   // Parts and heads start at multiples of head_size: a row of each operand is one head.
@@ -162,7 +167,7 @@ cudaError_t qk_norm_rope(const QkNormRopeArgs& args, cudaStream_t stream) noexce
     using T = typename decltype(type)::type;
     const auto kernel =
         vectorised ? qk_norm_rope_kernel<T, WideWalk<T>> : qk_norm_rope_kernel<T, PairWalk>;
-    return launch_rows(kernel, 3 * num_tokens, columns, stream, args);
+    return launch_rows(kernel, 3 * args.rows, columns, stream, args);
   });
 }
 

@@ -46,6 +46,7 @@ struct Report {
   double first_step_ms = 0;  // request start to the end of the first step
   double total_ms = 0;
   int64_t host_peak_bytes = 0;
+  int64_t device_peak_bytes = 0;      // of tensors on the device; 0 on the CPU
   std::vector<std::string> warnings;  // the result may differ from what was asked
 };
 

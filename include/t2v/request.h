@@ -70,6 +70,9 @@ struct Recipe {
 // component is in (device) memory only while it runs. None: everything stays.
 enum class Offload { kAuto, kNone, kModel, kBlock };
 enum class TextEncoderDevice { kAuto, kCpu, kCuda };
+// Decoding the picture in overlapping tiles, which takes less memory and more work. Auto: when the
+// whole does not fit the budget.
+enum class VaeTiling { kAuto, kOn, kOff };
 
 // Files or folders that stand in for parts of the model; "" = the model's own.
 struct ComponentPaths {
@@ -99,9 +102,11 @@ struct EngineOptions {
   int device_index = 0;
   Dtype dtype = Dtype::kAuto;  // auto: bf16 where the CPU has it, else fp32
   Backend backend = Backend::kFused;
-  int num_threads = 0;  // 0 = all cores this process may use
+  std::string attention = "auto";  // self-attention: auto, cudnn, flash, own, reference
+  int num_threads = 0;             // 0 = all cores this process may use
   TextEncoderDevice text_encoder_device = TextEncoderDevice::kAuto;
   Offload offload = Offload::kAuto;
+  VaeTiling vae_tiling = VaeTiling::kAuto;
   int64_t ram_budget_bytes = 0;        // of this process; 0 = what is free, less a reserve
   int64_t vram_budget_bytes = 0;       // of the device; 0 = what is free, less a reserve
   std::string cache_dir;               // blocks of remote models; "" = the user's cache folder

@@ -21,6 +21,7 @@ void run_inspect(const Invocation& invocation);
 void run_presets(const Invocation& invocation);
 void run_tokenize(const Invocation& invocation);
 void run_verify(const Invocation& invocation);
+void run_bench(const Invocation& invocation);
 
 // Throws Error{kUsage} unless there is exactly one plain argument called `name`; "": none.
 void require_positionals(const Invocation& invocation, const std::string& name);

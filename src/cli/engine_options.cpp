@@ -104,9 +104,21 @@ EngineOptions read_running_options(const Flags& flags) {
                         .choice<Backend>("backend", {{"fused", Backend::kFused},
                                                      {"reference", Backend::kReference}})
                         .value_or(Backend::kFused);
+  options.attention = flags
+                          .choice<std::string>("attention", {{"auto", "auto"},
+                                                             {"cudnn", "cudnn"},
+                                                             {"flash", "flash"},
+                                                             {"own", "own"},
+                                                             {"reference", "reference"}})
+                          .value_or("auto");
   options.num_threads = static_cast<int>(flags.integer("threads", 1, kMaxThreads).value_or(0));
   options.text_encoder_device = read_text_encoder_device(flags);
   options.offload = read_offload(flags);
+  options.vae_tiling = flags
+                           .choice<VaeTiling>("vae-tiling", {{"auto", VaeTiling::kAuto},
+                                                             {"on", VaeTiling::kOn},
+                                                             {"off", VaeTiling::kOff}})
+                           .value_or(VaeTiling::kAuto);
   options.ram_budget_bytes = flags.bytes("ram-budget").value_or(0);
   options.vram_budget_bytes = flags.bytes("vram-budget").value_or(0);
   options.cache_dir = flags.has("cache-dir") ? flags.path("cache-dir") : user_cache_folder();

@@ -11,7 +11,9 @@ namespace {
 constexpr auto kSwitch = Arity::kSwitch;
 constexpr auto kValue = Arity::kValue;
 constexpr unsigned kMedia = kGenerate | kDecode;  // commands that write a video
-constexpr unsigned kWeightUsers = kGenerate | kDecode | kPresets;
+constexpr unsigned kMakers = kGenerate | kBench;  // commands that run the whole pipe
+constexpr unsigned kRunners = kMedia | kBench;
+constexpr unsigned kWeightUsers = kGenerate | kDecode | kPresets | kBench;
 constexpr unsigned kModelUsers = kWeightUsers | kTokenize;
 constexpr unsigned kLineAndRecipe = kPromptLine | kRecipe;
 constexpr unsigned kLater = 0;
@@ -24,12 +26,14 @@ constexpr std::array kCommands{
     Command{kPresets, "presets", "[-m MODEL] [--json]", "lists the presets with every value"},
     Command{kTokenize, "tokenize", "(-m MODEL | --tokenizer FILE) --prompt TEXT",
             "shows token ids, one JSON line a prompt"},
+    Command{kBench, "bench", "[--preset NAME] [--random-weights] [flags]",
+            "measures how fast this machine makes videos"},
     Command{kVerify, "verify", "PATH [--write-manifest] [--json]",
             "compares a model's files with its manifest"},
 };
 
 constexpr std::array kLaterCommands{std::string_view("quantize"), std::string_view("encode"),
-                                    std::string_view("bench"), std::string_view("doctor")};
+                                    std::string_view("doctor")};
 
 constexpr std::array kFlags{
     // What to make.
@@ -43,13 +47,24 @@ constexpr std::array kFlags{
          "FILE.mp4 .mov .mkv .webm .gif .png (folder of frames), or - for standard output;\n"
          "for several videos a folder or a name with {index} {seed} {slug}",
          "save-file"},
-    Flag{"seed", 0, kValue, kGenerate, Group::kMain, "N",
+    Flag{"seed", 0, kValue, kMakers, Group::kMain, "N",
          "0 to 2^64-1 (random, printed and embedded)", "base-seed", kLineAndRecipe},
     Flag{"count", 0, kValue, kGenerate, Group::kMain, "N",
          "N videos a prompt, seeds from --seed on (1)", ""},
     Flag{"preset", 0, kValue, kGenerate, Group::kMain, "NAME", "official or diffusers (official)",
          "", kLineAndRecipe},
-    Flag{"config", 0, kValue, kMedia | kTokenize | kPresets, Group::kMain, "FILE",
+    Flag{
+        "preset", 0, kValue, kBench, Group::kMain, "NAME",
+        "tiny, 1.3b-480p, a14b-480p, a14b-720p or mlperf: size, frames and steps (the model's own)",
+        ""},
+    Flag{"random-weights", 0, kSwitch, kBench, Group::kMain, "",
+         "a model of the preset's shape with random weights instead of --model; needs no files",
+         ""},
+    Flag{"repeats", 0, kValue, kBench, Group::kMain, "N", "videos that are measured (3)", ""},
+    Flag{"warmup", 0, kValue, kBench, Group::kMain, "N", "videos before these (1)", ""},
+    Flag{"compare", 0, kValue, kBench, Group::kMain, "FILE",
+         "shows the ratios to an earlier run's --json FILE", ""},
+    Flag{"config", 0, kValue, kRunners | kTokenize | kPresets, Group::kMain, "FILE",
          "flags from a file, lines of flag = value; the command line wins", ""},
     // Model files.
     Flag{"model", 'm', kValue, kModelUsers, Group::kModel, "PATH",
@@ -87,11 +102,11 @@ constexpr std::array kFlags{
     Flag{"remote-timeout", 0, kValue, kModelUsers | kInspect | kVerify, Group::kModel, "S",
          "seconds for one read of a remote model; also T2V_REMOTE_TIMEOUT (30)", ""},
     // Picture and time.
-    Flag{"size", 's', kValue, kGenerate, Group::kPicture, "WxH", "also 1280*720, 480p, 720p", "",
+    Flag{"size", 's', kValue, kMakers, Group::kPicture, "WxH", "also 1280*720, 480p, 720p", "",
          kLineAndRecipe},
-    Flag{"width", 'W', kValue, kGenerate, Group::kPicture, "PX", "", "", kLineAndRecipe},
-    Flag{"height", 'H', kValue, kGenerate, Group::kPicture, "PX", "", "", kLineAndRecipe},
-    Flag{"frames", 'f', kValue, kGenerate, Group::kPicture, "N", "4n+1",
+    Flag{"width", 'W', kValue, kMakers, Group::kPicture, "PX", "", "", kLineAndRecipe},
+    Flag{"height", 'H', kValue, kMakers, Group::kPicture, "PX", "", "", kLineAndRecipe},
+    Flag{"frames", 'f', kValue, kMakers, Group::kPicture, "N", "4n+1",
          "frame-num num-frames video-frames", kLineAndRecipe},
     Flag{"seconds", 0, kValue, kGenerate, Group::kPicture, "S", "instead of --frames", "",
          kPromptLine},
@@ -100,22 +115,22 @@ constexpr std::array kFlags{
     Flag{"preview", 0, kSwitch, kDecode, Group::kPicture, "",
          "a quick look without a VAE or any model: a linear map of the channels to colours", ""},
     // Sampling.
-    Flag{"steps", 0, kValue, kGenerate, Group::kSampling, "N", "",
-         "sample-steps num-inference-steps", kLineAndRecipe},
-    Flag{"solver", 0, kValue, kGenerate, Group::kSampling, "NAME", "unipc, euler or dpm++ (unipc)",
+    Flag{"steps", 0, kValue, kMakers, Group::kSampling, "N", "", "sample-steps num-inference-steps",
+         kLineAndRecipe},
+    Flag{"solver", 0, kValue, kMakers, Group::kSampling, "NAME", "unipc, euler or dpm++ (unipc)",
          "sample-solver sampling-method", kLineAndRecipe},
-    Flag{"shift", 0, kValue, kGenerate, Group::kSampling, "S", "schedule warp",
+    Flag{"shift", 0, kValue, kMakers, Group::kSampling, "S", "schedule warp",
          "sample-shift flow-shift", kLineAndRecipe},
-    Flag{"sigma-table", 0, kValue, kGenerate, Group::kSampling, "NAME", "wan or diffusers (wan)",
-         "", kLineAndRecipe},
-    Flag{"guidance-scale", 0, kValue, kGenerate, Group::kSampling, "G", "both experts",
+    Flag{"sigma-table", 0, kValue, kMakers, Group::kSampling, "NAME", "wan or diffusers (wan)", "",
+         kLineAndRecipe},
+    Flag{"guidance-scale", 0, kValue, kMakers, Group::kSampling, "G", "both experts",
          "cfg cfg-scale sample-guide-scale", kLineAndRecipe},
-    Flag{"guidance-scale-high", 0, kValue, kGenerate, Group::kSampling, "G",
-         "the high-noise expert", "cfg-high", kLineAndRecipe},
-    Flag{"guidance-scale-low", 0, kValue, kGenerate, Group::kSampling, "G", "the low-noise expert",
+    Flag{"guidance-scale-high", 0, kValue, kMakers, Group::kSampling, "G", "the high-noise expert",
+         "cfg-high", kLineAndRecipe},
+    Flag{"guidance-scale-low", 0, kValue, kMakers, Group::kSampling, "G", "the low-noise expert",
          "cfg-low", kLineAndRecipe},
-    Flag{"boundary", 0, kValue, kGenerate, Group::kSampling, "B",
-         "where the experts switch, 0 to 1", "boundary-ratio moe-boundary", kLineAndRecipe},
+    Flag{"boundary", 0, kValue, kMakers, Group::kSampling, "B", "where the experts switch, 0 to 1",
+         "boundary-ratio moe-boundary", kLineAndRecipe},
     Flag{"latents", 0, kValue, kGenerate, Group::kSampling, "FILE",
          "initial noise: safetensors, tensor 'latents'", "", kLineAndRecipe},
     // The video file.
@@ -126,31 +141,34 @@ constexpr std::array kFlags{
          ""},
     Flag{"no-metadata", 0, kSwitch, kMedia, Group::kVideo, "", "do not embed the recipe", ""},
     // How to run.
-    Flag{"device", 0, kValue, kMedia, Group::kRunning, "NAME", "auto, cpu or cuda[:N] (auto)", ""},
-    Flag{"dtype", 0, kValue, kMedia, Group::kRunning, "NAME", "auto, fp32, bf16 or fp16 (auto)", "",
-         kRecipe},
-    Flag{"backend", 0, kValue, kMedia, Group::kRunning, "NAME",
+    Flag{"device", 0, kValue, kRunners, Group::kRunning, "NAME", "auto, cpu or cuda[:N] (auto)",
+         ""},
+    Flag{"dtype", 0, kValue, kRunners, Group::kRunning, "NAME", "auto, fp32, bf16 or fp16 (auto)",
+         "", kRecipe},
+    Flag{"backend", 0, kValue, kRunners, Group::kRunning, "NAME",
          "fused or reference; also T2V_BACKEND (fused)", ""},
-    Flag{"threads", 0, kValue, kMedia, Group::kRunning, "N", "CPU threads (all)", ""},
-    Flag{"ram-budget", 0, kValue, kMedia | kInspect, Group::kRunning, "SIZE",
+    Flag{"threads", 0, kValue, kRunners, Group::kRunning, "N", "CPU threads (all)", ""},
+    Flag{"ram-budget", 0, kValue, kRunners | kInspect, Group::kRunning, "SIZE",
          "memory of the process: 12GiB, 500MiB (what is free, less a reserve)", ""},
-    Flag{"vram-budget", 0, kValue, kMedia | kInspect, Group::kRunning, "SIZE",
+    Flag{"vram-budget", 0, kValue, kRunners | kInspect, Group::kRunning, "SIZE",
          "memory of the GPU (what is free, less a reserve)", "max-vram"},
-    Flag{"offload", 0, kValue, kMedia, Group::kRunning, "MODE",
+    Flag{"offload", 0, kValue, kRunners, Group::kRunning, "MODE",
          "auto; none: weights stay; model: each part only while it runs;\n"
          "block: the transformer's blocks come again in each step (auto)",
          "offload-model"},
-    Flag{"text-encoder-device", 0, kValue, kMedia, Group::kRunning, "NAME",
+    Flag{"text-encoder-device", 0, kValue, kRunners, Group::kRunning, "NAME",
          "auto, cpu or cuda (auto)", ""},
-    Flag{"t5-cpu", 0, kSwitch, kMedia, Group::kRunning, "", "--text-encoder-device cpu", ""},
+    Flag{"t5-cpu", 0, kSwitch, kRunners, Group::kRunning, "", "--text-encoder-device cpu", ""},
     Flag{"io", 0, kValue, kModelUsers | kInspect | kVerify, Group::kRunning, "NAME",
          "how weights are read: pread or uring; also T2V_IO (pread)", ""},
     Flag{"dry-run", 0, kSwitch, kGenerate, Group::kRunning, "",
          "resolve, check, plan and print; load no weights", ""},
-    Flag{"attention", 0, kValue, kGenerate, Group::kRunning, "NAME", "auto (the only one here)",
-         ""},
+    Flag{"attention", 0, kValue, kMakers, Group::kRunning, "NAME",
+         "self-attention by auto, cudnn, flash, own or reference (auto)", ""},
+    Flag{"vae-tiling", 0, kValue, kRunners, Group::kRunning, "MODE",
+         "decode the picture in tiles: on, off, or auto: when memory is short (auto)", ""},
     // Reports.
-    Flag{"progress", 0, kValue, kMedia, Group::kReports, "MODE",
+    Flag{"progress", 0, kValue, kRunners, Group::kReports, "MODE",
          "auto, bar, plain, json or none (auto)", ""},
     Flag{"profile", 0, Arity::kOptionalValue, kMedia, Group::kReports, "FILE",
          "times as JSON; as a table on stderr without FILE", ""},
@@ -159,6 +177,8 @@ constexpr std::array kFlags{
     Flag{"dump", 0, kValue, kGenerate, Group::kReports, "FILE",
          "every intermediate tensor, for parity checks", ""},
     Flag{"json", 0, kSwitch, kInspect | kPresets | kVerify, Group::kReports, "", "print JSON", ""},
+    Flag{"json", 0, Arity::kOptionalValue, kBench, Group::kReports, "FILE",
+         "the result as JSON; on standard output instead of the table without FILE", ""},
     Flag{"command", 0, kSwitch, kInspect, Group::kReports, "",
          "print the command that makes this video again", ""},
     Flag{"verbose", 'v', kSwitch, kAllCommands, Group::kReports, "", "tell more; twice: even more",
@@ -170,7 +190,6 @@ constexpr std::array kFlags{
     Flag{"image", 'i', kValue, kLater, Group::kMain, "", "", "init-img"},
     Flag{"last-image", 0, kValue, kLater, Group::kMain, "", "", "end-img"},
     Flag{"quant", 0, kValue, kLater, Group::kMain, "none", "", ""},
-    Flag{"vae-tiling", 0, kValue, kLater, Group::kMain, "auto off", "", ""},
     Flag{"step-cache", 0, kValue, kLater, Group::kMain, "off", "", ""},
     Flag{"t-list", 0, kValue, kLater, Group::kMain, "", "", ""},
     Flag{"causal", 0, kValue, kLater, Group::kMain, "", "", ""},

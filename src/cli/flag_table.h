@@ -16,7 +16,8 @@ enum CommandBit : unsigned {
   kPresets = 8,
   kTokenize = 16,
   kVerify = 32,
-  kAllCommands = 63,
+  kBench = 64,
+  kAllCommands = 127,
 };
 
 struct Command {

@@ -52,9 +52,6 @@ GenerateOptions read_generate_options(const Flags& flags) {
         "--count: --latents fixes the noise, so all videos would be the same (command line); "
         "try one of the two");
   }
-  if (const Setting* attention = flags.find("attention"); attention && attention->value != "auto") {
-    flags.refuse(*attention, "is not in this version of t2v, which has auto");
-  }
   // Read for their problems only: so all are told before prompts are read.
   static_cast<void>(read_request(flags));
   for (const char* name : {"output", "dump", "save-latents"}) static_cast<void>(flags.path(name));

@@ -78,6 +78,8 @@ void run(const Invocation& invocation, Aftermath& aftermath) {
       return run_tokenize(invocation);
     case kVerify:
       return run_verify(invocation);
+    case kBench:
+      return run_bench(invocation);
     case kAllCommands:
       break;
   }

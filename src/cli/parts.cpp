@@ -20,7 +20,7 @@ constexpr std::array<std::string_view, 3> kRemoteSchemes = {"s3://", "http://", 
 
 // LibTorch takes a moment to load: a mistyped path is told before. Remote ones are the engine's.
 void require_path(const std::string& path, const char* what) {
-  if (path.empty() || is_remote(path)) return;
+  if (path.empty() || is_remote(path) || path.starts_with("random:")) return;
   const size_t scheme = path.find("://");
   T2V_REQUIRE(scheme == std::string::npos || scheme == 0 || path.find('/') < scheme,
               ErrorKind::kModel, "cannot open ", what, ": unknown kind of store ",

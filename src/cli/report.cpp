@@ -28,6 +28,14 @@ std::string mebibytes(int64_t bytes) {
   return text;
 }
 
+// "228 MiB", with a GPU "1200 MiB, 30000 MiB on the device".
+std::string memory_words(const Report& report) {
+  std::string words = mebibytes(report.host_peak_bytes);
+  if (report.device_peak_bytes > 0)
+    words += str(", ", mebibytes(report.device_peak_bytes), " on the device");
+  return words;
+}
+
 std::string seconds_of(double ms) { return duration_text(ms / kMsPerSecond); }
 
 // Bare where the config reader takes it as it is.
@@ -109,7 +117,7 @@ std::string summary_text(const Report& report, const std::string& output) {
     text += str("; weights ", bytes_text(report.weights.bytes), " at ",
                 number_text(std::round(report.weights.gb_per_s * 100) / 100), " GB/s");
   }
-  if (report.host_peak_bytes > 0) text += str("; peak memory ", mebibytes(report.host_peak_bytes));
+  if (report.host_peak_bytes > 0) text += str("; peak memory ", memory_words(report));
   text +=
       str("\nt2v: wrote ", output == "-" ? "standard output" : core::escape_control(output), "\n");
   return text;
@@ -133,7 +141,7 @@ std::string profile_table(const Report& report) {
     text += line;
   }
   std::snprintf(line, sizeof line, "first step %.1f ms, total %.1f ms, peak memory %s\n",
-                report.first_step_ms, report.total_ms, mebibytes(report.host_peak_bytes).c_str());
+                report.first_step_ms, report.total_ms, memory_words(report).c_str());
   return text + weights_line(report.weights) + line;
 }
 
@@ -154,21 +162,23 @@ std::string profile_json(const Report& report, const std::string& request_json) 
                      {"timestep", step.timestep},
                      {"wall_ms", step.wall_ms}});
   }
-  const Json json = {{"t2v", kVersion},
-                     {"device", report.device},
-                     {"model", report.model},
-                     {"request", request},
-                     {"stages", stages},
-                     {"steps", steps},
-                     {"weights",
-                      {{"bytes", report.weights.bytes},
-                       {"gb_per_s", report.weights.gb_per_s},
-                       {"stall_ms", report.weights.stall_ms},
-                       {"expert_switch_ms", report.weights.expert_switch_ms},
-                       {"streamed_blocks", report.weights.streamed_blocks}}},
-                     {"memory", {{"host_peak", report.host_peak_bytes}}},
-                     {"first_step_ms", report.first_step_ms},
-                     {"total_ms", report.total_ms}};
+  const Json json = {
+      {"t2v", kVersion},
+      {"device", report.device},
+      {"model", report.model},
+      {"request", request},
+      {"stages", stages},
+      {"steps", steps},
+      {"weights",
+       {{"bytes", report.weights.bytes},
+        {"gb_per_s", report.weights.gb_per_s},
+        {"stall_ms", report.weights.stall_ms},
+        {"expert_switch_ms", report.weights.expert_switch_ms},
+        {"streamed_blocks", report.weights.streamed_blocks}}},
+      {"memory",
+       {{"device_peak", report.device_peak_bytes}, {"host_peak", report.host_peak_bytes}}},
+      {"first_step_ms", report.first_step_ms},
+      {"total_ms", report.total_ms}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -184,7 +194,8 @@ std::string done_json(const Report& report, const std::string& output) {
                      {"output", output},
                      {"seed", report.recipe.seed},
                      {"total_ms", report.total_ms},
-                     {"host_peak", report.host_peak_bytes}};
+                     {"host_peak", report.host_peak_bytes},
+                     {"device_peak", report.device_peak_bytes}};
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -1,17 +1,34 @@
-// Scaled dot-product attention over whole sequences.
+// Scaled dot-product attention over whole sequences: the back ends, by name, and the choice.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+#include <string_view>
+
 namespace t2v::ops {
 
-// kAten: LibTorch's own. kOwn: ours (CPU with AVX512-BF16, bf16). kAuto takes ours where it was
-// measured faster: 2160 tokens, 12 heads of 128, one Zen 5 core: see docs/benchmarks.md.
-enum class AttentionBackend { kAuto, kAten, kOwn };
+// kAuto: what the table in attention_choice.cpp (CUDA) or the processor (CPU) says. kFlash:
+// LibTorch's flash attention. kOwn: ours (CUDA: 16-bit, head size 64 or 128; CPU: bf16 with
+// AVX512-BF16). kCudnn: cuDNN's, CUDA only. kReference: composed of plain operations in fp32.
+enum class AttentionBackend { kAuto, kCudnn, kFlash, kOwn, kReference };
+
+// "auto", "cudnn", "flash", "own", "reference"; nullopt for any other name.
+std::optional<AttentionBackend> attention_backend(std::string_view name);
+const char* attention_name(AttentionBackend backend);
+
+// Throws Error{kDevice} with the reason and what to try when the back end cannot run sequences of
+// this type and head size here. For CUDA the plugin must be loaded.
+void require_attention(AttentionBackend backend, at::Device device, at::ScalarType dtype,
+                       int64_t head_size);
 
 // softmax(q * k^T / sqrt(D) + key_bias) * v for each head. q [N, L, D], rows contiguous; k, v
 // [N, S, D]; key_bias fp32 [S] or undefined. Returns [L, N*D] in q's type. Softmax and sums in
 // fp32. Throws Error{kDevice} when the named back end cannot run here.
+//
+// With a key_bias on CUDA (cross-attention) neither cuDNN nor flash is asked, because they take no
+// bias per key: kOwn runs where it can (16-bit, head size 64 or 128, and T2V_BACKEND is not
+// reference), the composed form elsewhere, and kReference stays kReference.
 at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                      const at::Tensor& key_bias = {},
                      AttentionBackend backend = AttentionBackend::kAuto);

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <atomic>
+#include <cstdlib>
 
 #include "core/check.h"
 #include "core/module.h"
@@ -38,21 +39,15 @@ int count_cuda_devices() noexcept {
 
 void load_cuda_backend() {
   if (cuda_table) return;
+  // Segments that grow leave no gaps, so that what the plan allows can be used; read by LibTorch's
+  // allocator when it starts. The user's own setting stands.
+  ::setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True", 0);
   try {
     using Entry = const OpTable* (*)();
     cuda_table = reinterpret_cast<Entry>(core::load_module("t2v_cuda", "t2v_cuda_ops"))();
   } catch (const Error& error) {
     throw Error(ErrorKind::kDevice, core::str("CUDA back end: ", error.what()));
   }
-}
-
-int64_t available_cuda_bytes(int device_index) {
-  using Entry = int64_t (*)(int);
-  const int64_t bytes =
-      reinterpret_cast<Entry>(core::load_module("t2v_cuda", "t2v_cuda_free_bytes"))(device_index);
-  T2V_REQUIRE(bytes >= 0, ErrorKind::kDevice, "CUDA device ", device_index,
-              " does not tell its free memory; is it in use by another program?");
-  return bytes;
 }
 
 }  // namespace t2v::ops

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ops/attention_inputs.h"
 #include "ops/rope.h"
 
 namespace t2v::ops {
@@ -12,7 +13,53 @@ struct QkvHeads {
   at::Tensor q, k, v;  // [N, L, D], contiguous
 };
 
-// One implementation of the fused ops. Shapes and dtypes are checked before a call (ops/norm.h).
+// Packed projections of the tokens first_token .. first_token + rows - 1 of one sequence.
+struct QkNormRope {
+  at::Tensor qkv;             // [rows, 3*N*D]
+  at::Tensor norm_q, norm_k;  // fp32 [N*D]
+  const RopeTables* rope = nullptr;
+  int64_t first_token = 0;
+  double eps = 0;
+};
+
+// What a LayerNorm does after normalising: * (1 + a) + b, or * a + b.
+enum class NormKind { kModulate, kAffine };
+
+struct RowNorm {
+  NormKind kind = NormKind::kModulate;
+  at::Tensor a, b;  // fp32 [C]: scale and shift, or weight and bias
+};
+
+enum class NormActivation { kNone, kSilu };
+
+// Tensors of one solver step, fp32, all of one shape. Undefined: its coefficient is 0; uncond
+// undefined: no guidance.
+struct SolverInputs {
+  at::Tensor x, cond, uncond, last, x0_1, x0_2;
+};
+
+// v = uncond + guidance * (cond - uncond); x0 = x - sigma * v; corrected and next are linear in
+// what the members' names say, predict_x being the factor of corrected.
+struct SolverCoefficients {
+  double sigma = 0;
+  double guidance = 1;
+  double correct_x = 1, correct_last = 0, correct_x0_1 = 0, correct_x0_2 = 0, correct_x0 = 0;
+  double predict_x = 0, predict_x0 = 0, predict_x0_1 = 0;
+
+  // corrected is x itself.
+  [[nodiscard]] bool keeps_x() const noexcept {
+    return correct_x == 1 && correct_last == 0 && correct_x0_1 == 0 && correct_x0_2 == 0 &&
+           correct_x0 == 0;
+  }
+};
+
+// corrected may be the tensor x itself.
+struct SolverOutputs {
+  at::Tensor next, corrected, x0;
+};
+
+// One implementation of the fused ops. Shapes and dtypes are checked before a call by the functions
+// of the same names (ops/norm.h, vae_norm.h, add_bias_residual.h, frames.h, solver_step.h).
 struct OpTable {
   const char* name;
   at::Tensor (*layer_norm_modulate)(const at::Tensor& x, const at::Tensor& scale,
@@ -20,10 +67,19 @@ struct OpTable {
   at::Tensor (*layer_norm)(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                            double eps, at::ScalarType out);
   at::Tensor (*rms_norm)(const at::Tensor& x, const at::Tensor& weight, double eps);
-  QkvHeads (*qk_norm_rope)(const at::Tensor& qkv, const at::Tensor& norm_q,
-                           const at::Tensor& norm_k, const RopeTables& rope, int64_t num_heads,
-                           double eps);
+  void (*qk_norm_rope)(const QkNormRope& in, const QkvHeads& out);
   void (*gate_residual_)(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate);
+  at::Tensor (*gate_residual_norm_)(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate,
+                                    const RowNorm& norm, double eps, at::ScalarType out);
+  void (*vae_norm)(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& gamma,
+                   NormActivation activation, const at::Tensor& out);
+  void (*add_bias_residual)(const at::Tensor& y, const at::Tensor& bias, const at::Tensor& residual,
+                            const at::Tensor& out);
+  void (*frames_to_rgb8)(const at::Tensor& frames, const at::Tensor& rgb8,
+                         const at::Tensor& non_finite);
+  SolverOutputs (*solver_step)(const SolverInputs& in, const SolverCoefficients& coefficients);
+  // [L, N*D]; null where ops/attention.h has no kernel of ours to call through this table.
+  at::Tensor (*attention)(const AttentionInputs& in) = nullptr;
 };
 
 enum class OpBackend { kFused, kReference };
@@ -44,8 +100,5 @@ int count_cuda_devices() noexcept;
 // Loads the CUDA back end (libt2v_cuda.so). Must run before anything asks ATen about CUDA.
 // Throws Error{kDevice} with the reason.
 void load_cuda_backend();
-
-// Free memory of a device. Throws Error{kDevice}.
-int64_t available_cuda_bytes(int device_index);
 
 }  // namespace t2v::ops

@@ -9,6 +9,8 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/cpu_video.h"
+#include "ops/reference_video.h"
 #include "ops/row_loops.h"
 
 namespace t2v::ops {
@@ -150,38 +152,34 @@ void copy_heads(const char* row, const at::Tensor& heads, int64_t token) {
     std::copy_n(row + h * bytes, bytes, base + (h * heads.size(1) + token) * bytes);
 }
 
-QkvHeads qk_norm_rope(const at::Tensor& qkv, const at::Tensor& norm_q, const at::Tensor& norm_k,
-                      const RopeTables& rope, int64_t num_heads, double eps) {
-  if (!is_fast(qkv.scalar_type()))
-    return reference_ops().qk_norm_rope(qkv, norm_q, norm_k, rope, num_heads, eps);
-  const int64_t tokens = qkv.size(0);
-  const int64_t n = qkv.size(1) / 3;
-  const int64_t d = n / num_heads;
-  const QkvHeads out{at::empty({num_heads, tokens, d}, qkv.options()),
-                     at::empty({num_heads, tokens, d}, qkv.options()),
-                     at::empty({num_heads, tokens, d}, qkv.options())};
-  const Rows source(qkv);
+void qk_norm_rope(const QkNormRope& in, const QkvHeads& out) {
+  if (!is_fast(in.qkv.scalar_type())) return reference_ops().qk_norm_rope(in, out);
+  const int64_t n = in.qkv.size(1) / 3;
+  const int64_t num_heads = out.q.size(0);
+  const int64_t d = out.q.size(2);
+  const Rows source(in.qkv);
   const std::pair<const float*, const at::Tensor*> parts[] = {
-      {norm_q.const_data_ptr<float>(), &out.q}, {norm_k.const_data_ptr<float>(), &out.k}};
-  at::parallel_for(0, tokens, kRowsPerTask, [&](int64_t begin, int64_t end) {
+      {in.norm_q.const_data_ptr<float>(), &out.q}, {in.norm_k.const_data_ptr<float>(), &out.k}};
+  at::parallel_for(0, in.qkv.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch(static_cast<size_t>(3 * n + 2 * d));
     float* normed = scratch.data() + n;
     float* turned = scratch.data() + 2 * n;
     float* cos = scratch.data() + 3 * n;
     float* sin = cos + d;
     for (int64_t l = begin; l < end; ++l) {
-      token_angles(rope, l, cos, sin);
+      const int64_t token = in.first_token + l;
+      token_angles(*in.rope, token, cos, sin);
       for (int64_t p = 0; p < 2; ++p) {
         const float* row = source.read(l, p * n, n, scratch.data());
-        row::scale_by(row, rms_factor(row, n, eps), parts[p].first, normed, n);
+        row::scale_by(row, rms_factor(row, n, in.eps), parts[p].first, normed, n);
         for (int64_t h = 0; h < num_heads; ++h)
           row::rotate_pairs(normed + h * d, cos, sin, turned + h * d, d);
-        write_heads(turned, *parts[p].second, l);
+        write_heads(turned, *parts[p].second, token);
       }
-      copy_heads(source.base + l * source.stride_bytes + 2 * n * qkv.element_size(), out.v, l);
+      copy_heads(source.base + l * source.stride_bytes + 2 * n * in.qkv.element_size(), out.v,
+                 token);
     }
   });
-  return out;
 }
 
 void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate) {
@@ -203,6 +201,13 @@ void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& g
   });
 }
 
+at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate,
+                               const RowNorm& norm, double eps, at::ScalarType out) {
+  gate_residual_(x, branch, gate);
+  return norm.kind == NormKind::kModulate ? layer_norm_modulate(x, norm.a, norm.b, eps, out)
+                                          : layer_norm(x, norm.a, norm.b, eps, out);
+}
+
 }  // namespace
 
 const OpTable& cpu_ops() {
@@ -213,6 +218,11 @@ const OpTable& cpu_ops() {
       .rms_norm = rms_norm,
       .qk_norm_rope = qk_norm_rope,
       .gate_residual_ = gate_residual_,
+      .gate_residual_norm_ = gate_residual_norm_,
+      .vae_norm = cpu::vae_norm,
+      .add_bias_residual = reference::add_bias_residual,
+      .frames_to_rgb8 = reference::frames_to_rgb8,
+      .solver_step = reference::solver_step,
   };
   return kTable;
 }

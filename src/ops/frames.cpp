@@ -1,15 +1,29 @@
 #include "ops/frames.h"
 
-#include <ATen/ops/nan_to_num.h>
+#include <ATen/ops/empty.h>
 
 #include "core/check.h"
 
 namespace t2v::ops {
 
-at::Tensor frames_to_rgb8(const at::Tensor& frames) {
+void frames_to_rgb8(const at::Tensor& frames, const at::Tensor& rgb8,
+                    const at::Tensor& non_finite) {
   T2V_ASSERT(frames.dim() == 4 && frames.size(0) == 3 && frames.scalar_type() == at::kFloat);
-  at::Tensor v = frames.permute({1, 2, 3, 0}).div(2).add_(0.5).clamp_(0, 1).mul_(255).round_();
-  return v.nan_to_num_(0).to(at::kCPU, at::kByte).contiguous();
+  T2V_ASSERT(rgb8.sizes() == at::IntArrayRef({frames.size(1), frames.size(2), frames.size(3), 3}) &&
+             rgb8.scalar_type() == at::kByte && rgb8.is_contiguous() &&
+             rgb8.device() == frames.device());
+  T2V_ASSERT(!non_finite.defined() ||
+             (non_finite.numel() == 1 && non_finite.scalar_type() == at::kInt &&
+              non_finite.device() == frames.device()));
+  op_table(frames.device().type()).frames_to_rgb8(frames, rgb8, non_finite);
+}
+
+at::Tensor frames_to_rgb8(const at::Tensor& frames) {
+  T2V_ASSERT(frames.dim() == 4);
+  const at::Tensor rgb8 = at::empty({frames.size(1), frames.size(2), frames.size(3), 3},
+                                    frames.options().dtype(at::kByte));
+  frames_to_rgb8(frames, rgb8, {});
+  return rgb8.to(at::kCPU);
 }
 
 }  // namespace t2v::ops

@@ -2,12 +2,14 @@
 
 #include <ATen/core/List.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/ops/_addmm_activation.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/linear.h>
 
 #include <optional>
 
 #include "core/check.h"
+#include "ops/backend.h"
 
 namespace t2v::ops {
 namespace {
@@ -66,9 +68,12 @@ void Linear::add_branch(at::Tensor down, at::Tensor up) {
 
 at::Tensor Linear::product(const at::Tensor& x, Activation activation) const {
   if (packed_) return packed_linear(x, weight_, bias_, activation);
-  const at::Tensor y =
-      at::linear(x, weight_, bias_.defined() ? std::make_optional(bias_) : std::nullopt);
-  return activation == Activation::kGeluTanh ? at::gelu(y, "tanh") : y;
+  // cuBLASLt adds the bias and applies GELU-tanh to its fp32 sums.
+  if (activation == Activation::kGeluTanh && bias_.defined() && !x.is_cpu() &&
+      &op_table(x.device().type()) != &reference_ops())
+    return at::_addmm_activation(bias_, x, weight_.t(), 1, 1, /*use_gelu=*/true);
+  at::Tensor y = at::linear(x, weight_, bias_.defined() ? std::make_optional(bias_) : std::nullopt);
+  return activation == Activation::kGeluTanh ? at::gelu_(y, "tanh") : y;
 }
 
 at::Tensor Linear::operator()(const at::Tensor& x, Activation activation) const {
@@ -76,7 +81,7 @@ at::Tensor Linear::operator()(const at::Tensor& x, Activation activation) const 
   if (!branch_down_.defined()) return product(x, activation);
   at::Tensor y = product(x, Activation::kNone);
   y.add_(at::linear(at::linear(x, branch_down_), branch_up_));
-  return activation == Activation::kGeluTanh ? at::gelu(y, "tanh") : y;
+  return activation == Activation::kGeluTanh ? at::gelu_(y, "tanh") : y;
 }
 
 }  // namespace t2v::ops

@@ -1,5 +1,7 @@
 #include "ops/norm.h"
 
+#include <ATen/ops/empty.h>
+
 #include "core/check.h"
 
 namespace t2v::ops {
@@ -12,6 +14,12 @@ bool is_vector(const at::Tensor& v, int64_t size) {
 
 bool is_rows(const at::Tensor& x) {
   return x.dim() == 2 && x.stride(1) == 1 && at::isFloatingType(x.scalar_type());
+}
+
+void check_residual(const at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate) {
+  T2V_ASSERT(is_rows(x) && x.scalar_type() == at::kFloat && is_rows(branch) &&
+             branch.sizes() == x.sizes());
+  T2V_ASSERT(!gate.defined() || is_vector(gate, x.size(1)));
 }
 
 }  // namespace
@@ -33,22 +41,40 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return op_table(x.device().type()).rms_norm(x, weight, eps);
 }
 
-QkvHeads qk_norm_rope(const at::Tensor& qkv, const at::Tensor& norm_q, const at::Tensor& norm_k,
-                      const RopeTables& rope, int64_t num_heads, double eps) {
-  T2V_ASSERT(is_rows(qkv) && qkv.size(1) % (3 * num_heads) == 0);
-  const int64_t channels = qkv.size(1) / 3;
-  T2V_ASSERT(is_vector(norm_q, channels) && is_vector(norm_k, channels));
-  T2V_ASSERT(qkv.size(0) == rope.num_tokens());
-  const int64_t pairs = rope.cos_frame.size(1) + rope.cos_row.size(1) + rope.cos_column.size(1);
-  T2V_ASSERT(2 * pairs * num_heads == channels);
-  return op_table(qkv.device().type()).qk_norm_rope(qkv, norm_q, norm_k, rope, num_heads, eps);
+void qk_norm_rope(const QkNormRope& in, const QkvHeads& out) {
+  T2V_ASSERT(is_rows(in.qkv) && in.rope != nullptr && out.q.defined() && out.q.dim() == 3);
+  const int64_t channels = out.q.size(0) * out.q.size(2);
+  T2V_ASSERT(in.qkv.size(1) == 3 * channels);
+  T2V_ASSERT(is_vector(in.norm_q, channels) && is_vector(in.norm_k, channels));
+  T2V_ASSERT(out.q.size(1) == in.rope->num_tokens());
+  T2V_ASSERT(in.first_token >= 0 && in.qkv.size(0) <= out.q.size(1) - in.first_token);
+  for (const at::Tensor* heads : {&out.q, &out.k, &out.v})
+    T2V_ASSERT(heads->sizes() == out.q.sizes() && heads->is_contiguous() &&
+               heads->scalar_type() == in.qkv.scalar_type() && heads->device() == in.qkv.device());
+  const int64_t pairs =
+      in.rope->cos_frame.size(1) + in.rope->cos_row.size(1) + in.rope->cos_column.size(1);
+  T2V_ASSERT(2 * pairs == out.q.size(2));
+  op_table(in.qkv.device().type()).qk_norm_rope(in, out);
+}
+
+QkvHeads empty_heads(const at::Tensor& qkv, int64_t num_heads, int64_t num_tokens) {
+  T2V_ASSERT(qkv.dim() == 2 && num_heads > 0 && qkv.size(1) % (3 * num_heads) == 0);
+  const auto heads = [&] {
+    return at::empty({num_heads, num_tokens, qkv.size(1) / (3 * num_heads)}, qkv.options());
+  };
+  return {.q = heads(), .k = heads(), .v = heads()};
 }
 
 void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate) {
-  T2V_ASSERT(is_rows(x) && x.scalar_type() == at::kFloat && is_rows(branch) &&
-             branch.sizes() == x.sizes());
-  T2V_ASSERT(!gate.defined() || is_vector(gate, x.size(1)));
+  check_residual(x, branch, gate);
   op_table(x.device().type()).gate_residual_(x, branch, gate);
+}
+
+at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate,
+                               const RowNorm& norm, double eps, at::ScalarType out) {
+  check_residual(x, branch, gate);
+  T2V_ASSERT(is_vector(norm.a, x.size(1)) && is_vector(norm.b, x.size(1)));
+  return op_table(x.device().type()).gate_residual_norm_(x, branch, gate, norm, eps, out);
 }
 
 }  // namespace t2v::ops

@@ -18,13 +18,21 @@ at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
 // dtype. x [L, C], rows may be strided; weight fp32 [C].
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-// qkv [L, 3*N*D] -> RMSNorm of q and k across all heads, rotary embedding of q and k, heads split:
-// each [N, L, D] in qkv's dtype. norm_q, norm_k fp32 [N*D].
-QkvHeads qk_norm_rope(const at::Tensor& qkv, const at::Tensor& norm_q, const at::Tensor& norm_k,
-                      const RopeTables& rope, int64_t num_heads, double eps);
+// RMSNorm of q and k across all heads, rotary embedding of q and k, heads split. Writes the tokens
+// of in.qkv to their places in out.q, out.k, out.v: each [N, L, D] in qkv's dtype, contiguous, L
+// the whole sequence of in.rope; other tokens stay as they are.
+void qk_norm_rope(const QkNormRope& in, const QkvHeads& out);
+
+// Room for qk_norm_rope's results: a sequence of rope's tokens.
+QkvHeads empty_heads(const at::Tensor& qkv, int64_t num_heads, int64_t num_tokens);
 
 // x += branch * gate, x fp32 [L, C] in place; branch [L, C] in any float type; gate fp32 [C], or
 // undefined for 1.
 void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate);
+
+// gate_residual_, then the LayerNorm of the new x (statistics of the sums as they are stored),
+// rounded once to `out`.
+at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate,
+                               const RowNorm& norm, double eps, at::ScalarType out);
 
 }  // namespace t2v::ops

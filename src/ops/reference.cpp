@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "ops/backend.h"
+#include "ops/reference_video.h"
 
 namespace t2v::ops {
 namespace {
@@ -52,23 +53,34 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
   return at::stack({pairs[0] * c - pairs[1] * s, pairs[0] * s + pairs[1] * c}, -1).flatten(-2);
 }
 
-QkvHeads qk_norm_rope(const at::Tensor& qkv, const at::Tensor& norm_q, const at::Tensor& norm_k,
-                      const RopeTables& rope, int64_t num_heads, double eps) {
-  const auto parts = qkv.chunk(3, -1);
-  const at::Tensor cos = expand_tables(rope.cos_frame, rope.cos_row, rope.cos_column);
-  const at::Tensor sin = expand_tables(rope.sin_frame, rope.sin_row, rope.sin_column);
-  const auto heads = [&](const at::Tensor& x) { return x.unflatten(-1, {num_heads, -1}); };
-  const auto finish = [&](const at::Tensor& x) {
-    return x.to(qkv.scalar_type()).transpose(0, 1).contiguous();
+void qk_norm_rope(const QkNormRope& in, const QkvHeads& out) {
+  const auto parts = in.qkv.chunk(3, -1);
+  const int64_t rows = in.qkv.size(0);
+  const auto angles = [&](const at::Tensor& frame, const at::Tensor& row,
+                          const at::Tensor& column) {
+    return expand_tables(frame, row, column).narrow(0, in.first_token, rows);
   };
-  return {finish(rotate(heads(rms_normalise(parts[0], norm_q, eps)), cos, sin)),
-          finish(rotate(heads(rms_normalise(parts[1], norm_k, eps)), cos, sin)),
-          finish(heads(parts[2]))};
+  const at::Tensor cos = angles(in.rope->cos_frame, in.rope->cos_row, in.rope->cos_column);
+  const at::Tensor sin = angles(in.rope->sin_frame, in.rope->sin_row, in.rope->sin_column);
+  const auto heads = [&](const at::Tensor& x) { return x.unflatten(-1, {out.q.size(0), -1}); };
+  const auto finish = [&](const at::Tensor& x, const at::Tensor& to) {
+    to.narrow(1, in.first_token, rows).copy_(x.transpose(0, 1));
+  };
+  finish(rotate(heads(rms_normalise(parts[0], in.norm_q, in.eps)), cos, sin), out.q);
+  finish(rotate(heads(rms_normalise(parts[1], in.norm_k, in.eps)), cos, sin), out.k);
+  finish(heads(parts[2]), out.v);
 }
 
 void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate) {
   const at::Tensor wide = branch.to(at::kFloat);
   x.add_(gate.defined() ? wide * gate : wide);
+}
+
+at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate,
+                               const RowNorm& norm, double eps, at::ScalarType out) {
+  gate_residual_(x, branch, gate);
+  return norm.kind == NormKind::kModulate ? layer_norm_modulate(x, norm.a, norm.b, eps, out)
+                                          : layer_norm(x, norm.a, norm.b, eps, out);
 }
 
 }  // namespace
@@ -81,6 +93,11 @@ const OpTable& reference_ops() {
       .rms_norm = rms_norm,
       .qk_norm_rope = qk_norm_rope,
       .gate_residual_ = gate_residual_,
+      .gate_residual_norm_ = gate_residual_norm_,
+      .vae_norm = reference::vae_norm,
+      .add_bias_residual = reference::add_bias_residual,
+      .frames_to_rgb8 = reference::frames_to_rgb8,
+      .solver_step = reference::solver_step,
   };
   return kTable;
 }

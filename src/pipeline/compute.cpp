@@ -1,5 +1,6 @@
 #include "pipeline/compute.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <malloc.h>
 #include <sys/resource.h>
@@ -11,6 +12,7 @@
 #include "core/check.h"
 #include "core/log.h"
 #include "ops/backend.h"
+#include "ops/device.h"
 
 namespace t2v::pipeline {
 namespace {
@@ -71,6 +73,17 @@ int64_t machine_available_bytes() {
   return 0;
 }
 
+// fp32 means fp32, sums are fp32, and the same input gives the same bits.
+void set_cuda_rules() {
+  at::Context& context = at::globalContext();
+  context.setAllowTF32CuBLAS(false);
+  context.setAllowTF32CuDNN(false);
+  context.setAllowBF16ReductionCuBLAS(false);
+  context.setAllowFP16ReductionCuBLAS(false);
+  context.setBenchmarkCuDNN(false);
+  context.setDeterministicCuDNN(true);
+}
+
 at::Device choose_text_device(TextEncoderDevice wanted, at::Device device) {
   T2V_REQUIRE(wanted != TextEncoderDevice::kCuda || !device.is_cpu(), ErrorKind::kDevice,
               "the text encoder cannot run on CUDA: this run is on the CPU "
@@ -89,6 +102,7 @@ Compute choose_compute(const EngineOptions& options) {
   ops::set_backend(options.backend == Backend::kReference ? ops::OpBackend::kReference
                                                           : ops::OpBackend::kFused);
   const at::Device device = choose_device(options);
+  if (!device.is_cpu()) set_cuda_rules();
   return {device, choose_dtype(options.dtype, device),
           choose_text_device(options.text_encoder_device, device)};
 }
@@ -129,10 +143,7 @@ int64_t available_host_bytes() {
   return available;
 }
 
-int64_t available_device_bytes(at::Device device) {
-  T2V_ASSERT(!device.is_cpu());
-  return ops::available_cuda_bytes(device.index());
-}
+int64_t available_device_bytes(at::Device device) { return ops::available_device_bytes(device); }
 
 void trim_host_memory() { ::malloc_trim(0); }
 

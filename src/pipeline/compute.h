@@ -26,7 +26,7 @@ int64_t current_host_bytes();
 // What this process could take in all: what it has, what the machine can still give, within the
 // limit of its control group. 0 where that cannot be told.
 int64_t available_host_bytes();
-// What a device can still give.
+// What a device can give to tensors: what is free, and what this process' allocator has already.
 int64_t available_device_bytes(at::Device device);
 // Hands freed memory back to the system between stages.
 void trim_host_memory();

@@ -3,73 +3,128 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/isfinite.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "core/check.h"
 #include "models/vae/decoder.h"
-#include "ops/frames.h"
+#include "models/vae/tile_canvas.h"
+#include "pipeline/frame_return.h"
 #include "pipeline/sink_guard.h"
 
 namespace t2v::pipeline {
 namespace {
-
-constexpr int64_t kNarrowBaseDim = 64;  // the published VAEs have 96
 
 models::vae::Decoder load_decoder(const Model& model, Run& run) {
   const auto map = open_weights(model, "vae");
   std::optional<models::vae::Decoder> decoder;
   run.in_stage(Stage::kLoadVae, [&] {
     run.tell(Stage::kLoadVae, 0, 1);
-    // fp16 would clip in the VAE; in a narrow VAE few channels share the rounding errors of bf16,
-    // and fp32 costs little.
-    const bool narrow = model.vae.decoder_base_dim < kNarrowBaseDim;
-    const auto dtype =
-        run.compute().dtype == at::kHalf || narrow ? at::kFloat : run.compute().dtype;
-    decoder.emplace(model.vae, map, dtype, run.compute().device);
+    const at::Device device = run.compute().device;
+    decoder.emplace(model.vae, map,
+                    models::vae::decoder_dtype(model.vae, run.compute().dtype, device.type()),
+                    device);
     run.tell(Stage::kLoadVae, 1, 1);
   });
   run.add_bytes_read(Stage::kLoadVae, map.bytes_read());
   return std::move(*decoder);
 }
 
+// Takes frames to the sink and, where one is wanted, to the dump.
+class Delivery {
+ public:
+  Delivery(const VideoFormat& format, FrameSink* sink, Run& run)
+      : format_(format), sink_(sink), run_(run) {}
+
+  void begin() const {
+    encode([&] { sink_->begin(format_); });
+  }
+  void tell() const { run_.tell(Stage::kVaeDecode, done_, format_.num_frames); }
+  void write(const at::Tensor& rgb8) {
+    encode([&] { sink_->write(rgb8.const_data_ptr<uint8_t>(), rgb8.size(0)); });
+    done_ += rgb8.size(0);
+    if (run_.dump().wanted()) video_rgb8_.push_back(rgb8.clone());
+  }
+  void dump_frames(const at::Tensor& frames) {
+    if (run_.dump().wanted()) video_.push_back(frames.to(at::kCPU));
+  }
+  void write_dump() const {
+    if (!run_.dump().wanted()) return;
+    run_.dump().add("video", at::cat(video_, 1).unsqueeze(0));
+    run_.dump().add("frames_u8", at::cat(video_rgb8_));
+  }
+
+ private:
+  void encode(const std::function<void()>& work) const {
+    if (sink_) run_.in_stage(Stage::kVideoEncode, work);
+  }
+
+  const VideoFormat& format_;
+  FrameSink* sink_;
+  Run& run_;
+  int64_t done_ = 0;  // frames
+  std::vector<at::Tensor> video_, video_rgb8_;
+};
+
+// While a device decodes one chunk, the one before it is written.
+void decode_whole(const models::vae::Decoder& decoder, const at::Tensor& latents,
+                  Delivery& delivery, Run& run) {
+  const auto& spec = decoder.spec();
+  const int64_t scale = spec.spatial_factor();
+  auto stream = decoder.start(latents.size(2), latents.size(3));
+  FrameReturn frame_return(run.compute().device, latents.size(2) * latents.size(3) * scale * scale,
+                           spec.temporal_factor());
+  for (int64_t t = 0; t < latents.size(1); ++t) {
+    delivery.tell();
+    run.check_cancelled();
+    const at::Tensor frames = stream.next(latents.narrow(1, t, 1));
+    frame_return.send(frames, t);
+    delivery.dump_frames(frames);
+    if (frame_return.in_flight() == frame_return.capacity())
+      delivery.write(frame_return.receive().rgb8);
+  }
+  while (frame_return.in_flight() > 0) delivery.write(frame_return.receive().rgb8);
+}
+
+void decode_in_tiles(const models::vae::Decoder& decoder, const at::Tensor& latents,
+                     const models::vae::Tiling& tiling, Delivery& delivery, Run& run) {
+  const auto& spec = decoder.spec();
+  const int64_t num_frames = spec.num_frames(latents.size(1));
+  const auto watch = [&](const at::Tensor& frames, int64_t latent_frame, int64_t done,
+                         int64_t total) {
+    run.tell(Stage::kVaeDecode, (done - 1) * num_frames / total, num_frames);
+    run.check_cancelled();
+    require_finite(at::isfinite(frames).all().item<bool>(), latent_frame);
+  };
+  const auto canvas = models::vae::decode_tiles(decoder, latents, tiling, watch);
+  const int64_t step = spec.temporal_factor();
+  for (int64_t first = 0; first < num_frames; first += step) {
+    run.check_cancelled();
+    const int64_t count = std::min(step, num_frames - first);
+    delivery.write(canvas.rgb8(first, count));
+    delivery.dump_frames(canvas.frames(first, count));
+  }
+}
+
 }  // namespace
 
 void run_decode_stage(const Model& model, const at::Tensor& latents, const VideoFormat& format,
-                      FrameSink* sink, Run& run) {
+                      FrameSink* sink, Run& run, const models::vae::Tiling& tiling) {
   SinkGuard guard(sink);
   const models::vae::Decoder decoder = load_decoder(model, run);
   const at::Tensor input = models::vae::denormalise(model.vae, latents);
   run.dump().add("vae_input", input.unsqueeze(0));
-  std::vector<at::Tensor> video;
-  std::vector<at::Tensor> video_rgb8;
-  const auto encode = [&](const std::function<void()>& work) {
-    if (sink) run.in_stage(Stage::kVideoEncode, work);
-  };
+  Delivery delivery(format, sink, run);
   run.in_stage(Stage::kVaeDecode, [&] {
-    encode([&] { sink->begin(format); });
-    auto stream = decoder.start(input.size(2), input.size(3));
-    int64_t done = 0;
-    for (int64_t t = 0; t < input.size(1); ++t) {
-      run.tell(Stage::kVaeDecode, done, format.num_frames);
-      run.check_cancelled();
-      const at::Tensor frames = stream.next(input.narrow(1, t, 1));
-      T2V_REQUIRE(at::isfinite(frames).all().item<bool>(), ErrorKind::kNumeric,
-                  "decoded frames hold NaN or infinite values (latent frame ", t,
-                  "); try --dtype fp32");
-      const at::Tensor rgb8 = ops::frames_to_rgb8(frames);
-      done += frames.size(1);
-      encode([&] { sink->write(rgb8.const_data_ptr<uint8_t>(), rgb8.size(0)); });
-      if (run.dump().wanted()) {
-        video.push_back(frames.to(at::kCPU));
-        video_rgb8.push_back(rgb8);
-      }
+    delivery.begin();
+    if (tiling.is_tiled()) {
+      decode_in_tiles(decoder, input, tiling, delivery, run);
+    } else {
+      decode_whole(decoder, input, delivery, run);
     }
-    run.tell(Stage::kVaeDecode, done, format.num_frames);
+    delivery.tell();
   });
-  if (run.dump().wanted()) {
-    run.dump().add("video", at::cat(video, 1).unsqueeze(0));
-    run.dump().add("frames_u8", at::cat(video_rgb8));
-  }
+  delivery.write_dump();
   if (!sink) return;
   run.in_stage(Stage::kVideoEncode, [&] {
     run.tell(Stage::kVideoEncode, 0, 1);

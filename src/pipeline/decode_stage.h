@@ -1,9 +1,10 @@
 // Final latents -> frames -> sink, chunk by chunk: earlier frames are encoded while later ones
-// decode.
+// decode. In tiles, all frames come at the end.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include "models/vae/tiling.h"
 #include "pipeline/model.h"
 #include "pipeline/run.h"
 #include "t2v/frame_sink.h"
@@ -13,6 +14,6 @@ namespace t2v::pipeline {
 // latents fp32 [C, T, h, w], model space. sink may be null (then the frames only go to the dump).
 // On any error the sink is aborted. Throws Error{kOutput, kNumeric, kCancelled, kModel}.
 void run_decode_stage(const Model& model, const at::Tensor& latents, const VideoFormat& format,
-                      FrameSink* sink, Run& run);
+                      FrameSink* sink, Run& run, const models::vae::Tiling& tiling = {});
 
 }  // namespace t2v::pipeline

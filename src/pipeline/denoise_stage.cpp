@@ -53,7 +53,7 @@ class Denoiser {
 
   at::Tensor run(Experts& experts, AfterPrompt after) {
     dump_schedule();
-    const auto solver = sched::make_solver(recipe_.solver, schedule_);
+    sched::SolverState solver(recipe_.solver, schedule_);
     const int64_t num_steps = schedule_.num_steps();
     for (int64_t i = 0; i < num_steps; ++i) {
       const int64_t timestep = timestep_of(i);
@@ -67,9 +67,9 @@ class Denoiser {
       if (leaves) hand_over(expert_of(i + 1), experts);
       const bool last =
           leaves ? !experts.keeps_both() : i + 1 == num_steps && after == AfterPrompt::kGiveUp;
-      const at::Tensor output = guided_output(
+      const auto [cond, uncond] = model_output(
           plan, timestep, i, last ? BlockPool::Again::kNever : BlockPool::Again::kLater);
-      latents_ = solver->step(latents_, output, i);
+      latents_ = solver.step(latents_, cond, uncond, plan.guidance_scale, i);
       require_finite(i, timestep);
       run_.dump().add(indexed("latents_step%02d", i), latents_.unsqueeze(0));
       const double end = run_.elapsed_ms();
@@ -147,7 +147,11 @@ class Denoiser {
     state_.reset();
   }
 
-  at::Tensor guided_output(const StepPlan& plan, int64_t timestep, int64_t step,
+  struct ModelOutput {
+    at::Tensor cond, uncond;  // uncond undefined when the step is not guided
+  };
+
+  ModelOutput model_output(const StepPlan& plan, int64_t timestep, int64_t step,
                            BlockPool::Again again) {
     const bool guided = sched::needs_uncond(plan.guidance_scale);
     std::vector<Condition*> conditions = {&state_->cond};
@@ -179,7 +183,7 @@ class Denoiser {
                 "the transformer's output holds NaN or infinite values (step ", step, ", timestep ",
                 timestep, plan.expert_name.empty() ? "" : ", ", plan.expert_name,
                 "); try --dtype fp32");
-    return guided ? sched::guide(outputs[0], outputs[1], plan.guidance_scale) : outputs[0];
+    return {.cond = outputs[0], .uncond = guided ? outputs[1] : at::Tensor()};
   }
 
   void require_finite(int64_t step, int64_t timestep) const {

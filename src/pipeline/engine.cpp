@@ -7,9 +7,11 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "ops/device.h"
 #include "pipeline/compute.h"
 #include "pipeline/decode_stage.h"
 #include "pipeline/denoise_stage.h"
+#include "pipeline/device_errors.h"
 #include "pipeline/initial_noise.h"
 #include "pipeline/inspect.h"
 #include "pipeline/loras.h"
@@ -81,28 +83,53 @@ class WanEngine final : public Engine {
     return make_geometry(r.width, r.height, r.frames, model_.geometry_rules());
   }
 
-  // Errors of the libraries below become ours; memory of a failed run is given back.
+  // Errors of the libraries below become ours; memory of a failed run is given back, so that the
+  // next one starts as the first did.
   Report guarded(const std::function<Report()>& work) {
     const c10::InferenceMode no_gradients;
     try {
       return work();
     } catch (const Error&) {
-      experts_.reset();
+      give_up_memory();
       throw;
     } catch (const std::bad_alloc&) {
-      experts_.reset();
+      give_up_memory();
       throw Error(ErrorKind::kOutOfMemory,
-                  "out of host memory; try a smaller --size or fewer --frames");
+                  "out of host memory; try a smaller --ram-budget, a smaller --size or fewer "
+                  "--frames");
     } catch (const c10::Error& error) {
-      experts_.reset();
-      const std::string what = error.what_without_backtrace();
-      if (what.find("not enough memory") != std::string::npos ||
-          what.find("out of memory") != std::string::npos)
-        throw Error(ErrorKind::kOutOfMemory,
-                    core::str("out of memory: ", what, "; try a smaller --size or fewer --frames"));
-      throw Error(ErrorKind::kInternal,
-                  core::str("LibTorch: ", what, "; this is a bug in t2v, please report it"));
+      const Error ours = from_torch_error(error, device_room());
+      give_up_memory();
+      throw ours;
     }
+  }
+
+  // What the device has at the moment of an error; nothing when it does not answer.
+  std::optional<DeviceRoom> device_room() const noexcept {
+    if (compute_.device.is_cpu()) return std::nullopt;
+    try {
+      return DeviceRoom{.free_bytes = available_device_bytes(compute_.device),
+                        .allowed_bytes = allowed_device_bytes_};
+    } catch (...) {
+      return std::nullopt;
+    }
+  }
+
+  void give_up_memory() noexcept {
+    experts_.reset();
+    if (compute_.device.is_cpu()) return;
+    try {
+      ops::release_device_cache(compute_.device);
+    } catch (...) {  // a device that has failed keeps what it has
+    }
+  }
+
+  // From here on the allocator keeps to the budget, and its statistics are this run's.
+  void begin_on_device(const Budgets& budgets) {
+    if (compute_.device.is_cpu()) return;
+    allowed_device_bytes_ = budgets.vram;
+    ops::limit_device_memory(compute_.device, budgets.vram - kDeviceContextBytes);
+    ops::reset_device_peak(compute_.device);
   }
 
   Report run_generate(const Recipe& recipe, const GenerateOutputs& outputs,
@@ -115,13 +142,14 @@ class WanEngine final : public Engine {
     const bool with_uncond = any_step_guided(recipe, schedule) || run.dump().wanted();
     const MemoryPlan plan = memory_plan(recipe);
     require_fit(plan, recipe, compute_);
+    begin_on_device(plan.budgets);
     const TextEmbeddings text = run_text_stage(model_, recipe, with_uncond, plan.text_stream, run);
     trim_host_memory();
     const at::Tensor latents = denoise(recipe, text, noise, plan, run);
     const std::string json = recipe_json(recipe);
     if (!outputs.save_latents_path.empty()) write_latents(outputs.save_latents_path, latents, json);
     if (outputs.sink || run.dump().wanted())
-      decode_or_rescue(latents, format_of(recipe, outputs), outputs, run);
+      decode_or_rescue(latents, plan.vae_tiling, format_of(recipe, outputs), outputs, run);
     if (run.dump().wanted()) run.dump().write(outputs.dump_path);
     return finish_report(run, recipe);
   }
@@ -166,10 +194,10 @@ class WanEngine final : public Engine {
   }
 
   // Nothing computed is lost when the last stage fails: the latents are saved for `t2v decode`.
-  void decode_or_rescue(const at::Tensor& latents, const VideoFormat& format,
-                        const GenerateOutputs& outputs, Run& run) {
+  void decode_or_rescue(const at::Tensor& latents, const models::vae::Tiling& tiling,
+                        const VideoFormat& format, const GenerateOutputs& outputs, Run& run) {
     try {
-      run_decode_stage(model_, latents, format, outputs.sink, run);
+      run_decode_stage(model_, latents, format, outputs.sink, run, tiling);
     } catch (const Error& error) {
       if (outputs.rescue_latents_path.empty() || error.kind() == ErrorKind::kCancelled) throw;
       std::string saved;
@@ -202,7 +230,10 @@ class WanEngine final : public Engine {
                              .num_frames = recipe.frames,
                              .fps = recipe.fps,
                              .recipe_json = saved.recipe_json};
-    run_decode_stage(model_, z, format, &sink, run);
+    const Budgets budgets = choose_budgets(options_, compute_);
+    begin_on_device(budgets);
+    const PlanInput input = decode_input(model_, compute_, z.sizes(), base_host_bytes_);
+    run_decode_stage(model_, z, format, &sink, run, plan_decode(input, budgets));
     return finish_report(run, recipe);
   }
 
@@ -218,6 +249,8 @@ class WanEngine final : public Engine {
     report.model = model_.variant.name;
     report.total_ms = run.elapsed_ms();
     report.host_peak_bytes = peak_host_bytes();
+    if (!compute_.device.is_cpu())
+      report.device_peak_bytes = ops::device_peak_bytes(compute_.device);
     return report;
   }
 
@@ -226,6 +259,7 @@ class WanEngine final : public Engine {
   Compute compute_;
   ExpertLoras loras_;
   int64_t base_host_bytes_;  // of the process, before any weight was read
+  int64_t allowed_device_bytes_ = 0;
   std::optional<Experts> experts_;
 };
 

@@ -8,6 +8,7 @@
 #include "core/module.h"
 #include "models/umt5/encoder.h"
 #include "models/wan/transformer.h"
+#include "pipeline/random_model.h"
 #include "weights/json_file.h"
 #include "weights/model_scan.h"
 
@@ -213,10 +214,12 @@ GeometryRules Model::geometry_rules() const {
 }
 
 std::shared_ptr<const weights::Storage> open_storage(const EngineOptions& options) {
-  return weights::open_storage({.cache_dir = options.cache_dir,
-                                .cache_limit_bytes = options.cache_limit_bytes,
-                                .io = options.io,
-                                .timeout_seconds = options.remote_timeout_seconds});
+  auto storage = weights::open_storage({.cache_dir = options.cache_dir,
+                                        .cache_limit_bytes = options.cache_limit_bytes,
+                                        .io = options.io,
+                                        .timeout_seconds = options.remote_timeout_seconds});
+  if (!is_random_model(options.model_path)) return storage;
+  return open_random_model(options.model_path, std::move(storage));
 }
 
 Model open_model(const EngineOptions& options, std::shared_ptr<const weights::Storage> storage,

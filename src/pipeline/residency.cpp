@@ -5,6 +5,8 @@
 #include <cstdlib>
 
 #include "core/check.h"
+#include "models/wan/transformer.h"
+#include "ops/device.h"
 #include "pipeline/compute.h"
 
 namespace t2v::pipeline {
@@ -17,28 +19,29 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 constexpr int64_t kHostGrowth = 200 * kMiB;
 // What the stages before have left in the heap when the decoder runs, measured.
 constexpr int64_t kHeapLeft = 128 * kMiB;
-// A CUDA context and its libraries, in host and device memory.
+// What CUDA and its libraries take of host memory.
 constexpr int64_t kDeviceContextHost = 1500 * kMiB;
-constexpr int64_t kDeviceContext = 600 * kMiB;
+// cuBLAS' workspace, from LibTorch's allocator.
+constexpr int64_t kDeviceWorkspace = 64 * kMiB;
+constexpr int64_t kDeviceContext = kDeviceContextBytes + kDeviceWorkspace;
 // Blocks smaller when stored than this share of their ready size are worth keeping as stored.
 constexpr double kWorthCaching = 0.6;
-// Work buffers of the decoder for each pixel and channel at full size, in elements, and what its
-// packed weights take beside plain ones; measured at three sizes (docs/benchmarks.md).
-constexpr int64_t kVaeElementsPerPixelChannel = 51;
+// What the decoder's packed weights take beside plain ones on the CPU, measured.
 constexpr double kVaePackedWeights = 1.8;
+// cuDNN's workspace: it takes what it likes of what is left, and makes do with less.
+constexpr int64_t kConvolutionWorkspace = 256 * kMiB;
 constexpr int64_t kEncoderFrames = 60;  // that an encoder may hold back, 1.5 bytes a pixel
 
-// Residual streams, one block's intermediates (bytes).
+// Residual streams, one block's intermediates or the head's (bytes).
 int64_t activation_bytes(const PlanInput& in) {
   const int64_t tokens = in.geometry.num_tokens;
   const int64_t c = in.spec.size();
-  const int64_t e = in.element_bytes;
   const int64_t streams = in.guided ? 2 : 1;
-  const int64_t attention = 10 * c * e;
-  const int64_t ffn = in.spec.ffn_size * e + 2 * c * e;
-  const int64_t head = 2 * c * 4;
-  const int64_t shared = tokens <= 1024 ? streams : 1;  // short sequences run side by side
-  return tokens * (streams * c * 4 + shared * std::max({attention, ffn, head}));
+  const bool shared = models::wan::runs_shared(tokens);
+  const int64_t rows = shared ? streams * tokens : tokens;
+  const int64_t head = rows * c * 4;
+  return streams * tokens * c * 4 +
+         std::max(head, models::wan::block_work_bytes(in.spec, rows, in.element_bytes));
 }
 
 // Keys and values of the prompts' rows in all blocks.
@@ -150,6 +153,49 @@ void place_blocks(const PlanInput& in, MemoryPlan& plan) {
   plan.blocks.keep_key_weights = resident == n;
 }
 
+// The decoder, and what its tiling leaves to choose from.
+class DecodeNeeds {
+ public:
+  // base, kept: memory of the process and of weights that stay, where the decoder runs.
+  DecodeNeeds(const PlanInput& in, int64_t base, int64_t kept)
+      : in_(in),
+        fixed_(base + kept +
+               (in.on_device ? in.vae_ready + kConvolutionWorkspace
+                             : static_cast<int64_t>(static_cast<double>(in.vae_ready) *
+                                                    kVaePackedWeights))) {}
+
+  [[nodiscard]] models::vae::Tiling choose(const Budgets& budgets) const {
+    if (budgets.vae_tiling == VaeTiling::kOff) return {};
+    if (budgets.vae_tiling == VaeTiling::kOn)
+      return models::vae::small_tiles(in_.decode.height, in_.decode.width);
+    const int64_t room = (in_.on_device ? budgets.vram : budgets.ram) - fixed_;
+    return models::vae::choose_tiling(in_.vae, in_.decode, room)
+        .value_or(models::vae::smallest_tiling(in_.vae, in_.decode));
+  }
+  // Where the decoder runs.
+  [[nodiscard]] int64_t bytes(const models::vae::Tiling& tiling) const {
+    return fixed_ + models::vae::decode_work_bytes(in_.vae, in_.decode, tiling) +
+           (in_.on_device ? 0 : canvas(tiling));
+  }
+  // Host memory.
+  [[nodiscard]] int64_t canvas(const models::vae::Tiling& tiling) const {
+    return models::vae::decode_canvas_bytes(in_.vae, in_.decode, tiling);
+  }
+
+ private:
+  const PlanInput& in_;
+  int64_t fixed_;
+};
+
+// The encoder's and the pictures' on their way to it.
+int64_t frame_bytes(const PlanInput& in) {
+  return in.width * in.height * 3 * 16 + kEncoderFrames * in.width * in.height * 3 / 2;
+}
+
+int64_t host_base(const PlanInput& in) {
+  return in.base_host_bytes + kHostGrowth + (in.on_device ? kDeviceContextHost : 0);
+}
+
 void set_peaks(const PlanInput& in, MemoryPlan& plan) {
   const auto& t = in.transformer;
   const int64_t resident = plan.count(BlockHome::kResident);
@@ -159,16 +205,12 @@ void set_peaks(const PlanInput& in, MemoryPlan& plan) {
   const int64_t experts = plan.keep_both_experts ? in.num_experts : 1;
   const int64_t ready = experts * resident * t.block_ready -
                         (plan.blocks.keep_key_weights ? 0 : resident * t.key_weights);
-  const int64_t base = in.base_host_bytes + kHostGrowth + (in.on_device ? kDeviceContextHost : 0);
+  const int64_t base = host_base(in);
   // Matrices that need no conversion are used where they were read.
   const bool text_as_stored =
       !in.text_on_device &&
       std::abs(in.text_block_stored - in.text_block_ready) <= in.text_block_ready / 100;
   const int64_t text_ready = text_as_stored ? 0 : in.text_block_ready;
-  const int64_t pixels = in.width * in.height;
-  const int64_t vae = static_cast<int64_t>(static_cast<double>(in.vae_ready) * kVaePackedWeights) +
-                      pixels * in.vae_base_dim * kVaeElementsPerPixelChannel * in.vae_element_bytes;
-  const int64_t frames = pixels * 3 * 16 + kEncoderFrames * pixels * 3 / 2;
   const int64_t kept_host = plan.keep_loaded && !in.on_device ? ready + t.rest + t.prologue : 0;
   const int64_t kept_device = plan.keep_loaded && in.on_device ? ready + t.rest + t.prologue : 0;
 
@@ -189,8 +231,16 @@ void set_peaks(const PlanInput& in, MemoryPlan& plan) {
   }
 
   StagePeak decode{.stage = Stage::kVaeDecode};
-  decode.host_bytes = base + kHeapLeft + frames + kept_host + (in.on_device ? 0 : vae);
-  decode.device_bytes = in.on_device ? kDeviceContext + kept_device + vae : 0;
+  const int64_t decode_host = base + kHeapLeft + frame_bytes(in);
+  const DecodeNeeds needs = in.on_device ? DecodeNeeds(in, kDeviceContext, kept_device)
+                                         : DecodeNeeds(in, decode_host, kept_host);
+  plan.vae_tiling = needs.choose(plan.budgets);
+  if (in.on_device) {
+    decode.host_bytes = decode_host + needs.canvas(plan.vae_tiling);
+    decode.device_bytes = needs.bytes(plan.vae_tiling);
+  } else {
+    decode.host_bytes = needs.bytes(plan.vae_tiling);
+  }
   plan.peaks = {text, denoise, decode};
   plan.streamed_bytes_per_step =
       (t.num_blocks - resident - (in.on_device ? 0 : cached)) * t.block_stored;
@@ -199,7 +249,8 @@ void set_peaks(const PlanInput& in, MemoryPlan& plan) {
 MemoryPlan plan_once(const PlanInput& in, const Budgets& budgets) {
   MemoryPlan plan;
   plan.budgets = budgets;
-  plan.blocks.stream.pinned = in.on_device;
+  if (in.on_device) plan.blocks.stream.allocate = ops::allocate_pinned;
+  if (in.text_on_device) plan.text_stream.allocate = ops::allocate_pinned;
   plan.blocks.load_ahead = in.on_device;
   plan.blocks.num_slots = in.on_device ? 2 : 1;
   plan.text_stream.num_buffers = 2;
@@ -220,7 +271,8 @@ void try_with(const PlanInput& in, MemoryPlan& plan,
   MemoryPlan tried = plan;
   change(tried);
   set_peaks(in, tried);
-  if (all_fit(tried)) plan = tried;
+  // A comfort is not worth tiles.
+  if (all_fit(tried) && tried.vae_tiling == plan.vae_tiling) plan = tried;
 }
 
 }  // namespace
@@ -273,6 +325,11 @@ MemoryPlan make_plan(const PlanInput& in, const Budgets& budgets) {
     try_with(in, plan, [](MemoryPlan& p) { p.text_stream.num_buffers = 4; });
   }
   return plan;
+}
+
+models::vae::Tiling plan_decode(const PlanInput& in, const Budgets& budgets) {
+  const int64_t base = in.on_device ? kDeviceContext : host_base(in) + kHeapLeft + frame_bytes(in);
+  return DecodeNeeds(in, base, 0).choose(budgets);
 }
 
 bool fits(const MemoryPlan& plan) { return all_fit(plan); }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "models/vae/decode_bytes.h"
 #include "models/wan/block_pool.h"
 #include "pipeline/geometry.h"
 #include "pipeline/model.h"
@@ -31,24 +32,28 @@ struct PlanInput {
   int64_t num_experts = 1;
   int64_t text_block_stored = 0;
   int64_t text_block_ready = 0;
-  int64_t vae_ready = 0;
-  int64_t vae_base_dim = 96;     // channels of the decoder at full size
+  int64_t vae_ready = 0;  // the decoder's weights, ready to run
+  models::vae::VaeSpec vae;
+  models::vae::DecodeJob decode;
   models::TransformerSpec spec;  // for activations
   int64_t text_len = 512;
   Geometry geometry;
   int64_t width = 0, height = 0;  // px
   int64_t element_bytes = 2;      // of the compute type
-  int64_t vae_element_bytes = 2;
   bool guided = true;
   bool on_device = false;  // else everything is host memory
   bool text_on_device = false;
   int64_t base_host_bytes = 0;  // the process before any weight is read
 };
 
+// What a CUDA context and its libraries take of a device, beside what LibTorch's allocator has.
+constexpr int64_t kDeviceContextBytes = int64_t{600} << 20;
+
 struct Budgets {
   int64_t ram = 0;   // bytes that the process may take
   int64_t vram = 0;  // bytes of the device; 0 on the CPU
   Offload offload = Offload::kAuto;
+  VaeTiling vae_tiling = VaeTiling::kAuto;
 };
 
 struct StagePeak {
@@ -61,6 +66,7 @@ struct MemoryPlan {
   Budgets budgets;
   models::wan::BlockPlan blocks;
   weights::StreamOptions text_stream;
+  models::vae::Tiling vae_tiling;
   bool keep_both_experts = false;  // in memory at the same time
   bool keep_loaded = false;        // also while the VAE decodes, for the next prompt
   std::vector<StagePeak> peaks;    // text_encode, denoise, vae_decode
@@ -82,6 +88,12 @@ PlanInput plan_input(const Recipe& recipe, const Model& model, const Compute& co
 
 // What the user allows; where nothing is said, what is free less a reserve.
 Budgets choose_budgets(const EngineOptions& options, const Compute& compute);
+
+// How `t2v decode` cuts the picture: only the parts of `input` that the VAE needs are looked at.
+models::vae::Tiling plan_decode(const PlanInput& input, const Budgets& budgets);
+// The parts of a plan's input that the VAE needs, for latents [z, T, h, w].
+PlanInput decode_input(const Model& model, const Compute& compute, at::IntArrayRef latents,
+                       int64_t base_host_bytes);
 
 // Refuses budgets that cannot work, with the smallest that would. Throws Error{kOutOfMemory}.
 void require_fit(const MemoryPlan& plan, const Recipe& recipe, const Compute& compute);

@@ -75,11 +75,14 @@ std::string home_words(const MemoryPlan& plan, bool on_device) {
 
 PlanInput plan_input(const Recipe& recipe, const Model& model, const Compute& compute,
                      int64_t base_host_bytes) {
-  PlanInput in;
-  in.on_device = !compute.device.is_cpu();
+  const Geometry geometry =
+      make_geometry(recipe.width, recipe.height, recipe.frames, model.geometry_rules());
+  PlanInput in = decode_input(
+      model, compute,
+      {model.vae.z_dim, geometry.latent_frames, geometry.latent_height, geometry.latent_width},
+      base_host_bytes);
   in.text_on_device = !compute.text_encoder_device.is_cpu();
   in.element_bytes = compute.dtype == at::kFloat ? 4 : 2;
-  in.vae_element_bytes = compute.dtype == at::kBFloat16 ? 2 : 4;
   in.transformer = transformer_bytes(model, in.element_bytes);
   in.num_experts = model.two_experts() ? 2 : 1;
   const weights::WeightMap text = open_weights(model, "text_encoder");
@@ -88,23 +91,43 @@ PlanInput plan_input(const Recipe& recipe, const Model& model, const Compute& co
   in.text_block_ready =
       text_block.elements *
       (compute.text_encoder_device.is_cpu() && compute.dtype == at::kHalf ? 4 : in.element_bytes);
-  const weights::WeightMap vae = open_weights(model, "vae");
-  for (const char* prefix : {"decoder.", "post_quant_conv."})
-    in.vae_ready += part_bytes(vae, prefix).elements * in.vae_element_bytes;
-  in.vae_base_dim = model.vae.decoder_base_dim;
   in.spec = model.transformer;
   in.text_len = recipe.text_len;
   in.width = recipe.width;
   in.height = recipe.height;
-  in.geometry = make_geometry(recipe.width, recipe.height, recipe.frames, model.geometry_rules());
+  in.geometry = geometry;
   in.guided = recipe.guidance_scale.high_noise != 1.0 || recipe.guidance_scale.low_noise != 1.0;
+  return in;
+}
+
+PlanInput decode_input(const Model& model, const Compute& compute, at::IntArrayRef latents,
+                       int64_t base_host_bytes) {
+  PlanInput in;
+  in.on_device = !compute.device.is_cpu();
   in.base_host_bytes = base_host_bytes;
+  in.vae = model.vae;
+  in.decode = {.num_latents = latents[1],
+               .height = latents[2],
+               .width = latents[3],
+               .dtype = models::vae::decoder_dtype(model.vae, compute.dtype, compute.device.type()),
+               .form = models::vae::network_form(compute.device.type())};
+  in.width = latents[3] * model.vae.spatial_factor();
+  in.height = latents[2] * model.vae.spatial_factor();
+  if (in.on_device) {
+    in.vae_ready = models::vae::frame_weight_bytes(model.vae, in.decode.dtype);
+  } else {
+    const weights::WeightMap map = open_weights(model, "vae");
+    for (const char* prefix : {"decoder.", "post_quant_conv."})
+      in.vae_ready += part_bytes(map, prefix).elements *
+                      static_cast<int64_t>(c10::elementSize(in.decode.dtype));
+  }
   return in;
 }
 
 Budgets choose_budgets(const EngineOptions& options, const Compute& compute) {
   Budgets budgets;
   budgets.offload = options.offload;
+  budgets.vae_tiling = options.vae_tiling;
   budgets.ram = options.ram_budget_bytes;
   if (budgets.ram == 0) {
     const int64_t available = available_host_bytes();
@@ -115,7 +138,7 @@ Budgets choose_budgets(const EngineOptions& options, const Compute& compute) {
   if (compute.device.is_cpu()) return budgets;
   budgets.vram = options.vram_budget_bytes;
   if (budgets.vram == 0) {
-    const int64_t available = available_device_bytes(compute.device);
+    const int64_t available = available_device_bytes(compute.device) + kDeviceContextBytes;
     budgets.vram = available - std::max(kMinReserve, available / 20);
   }
   return budgets;
@@ -191,6 +214,10 @@ ResolvedSettings describe_plan(const MemoryPlan& plan, const Compute& compute) {
                                                        : "one at a time");
   lines.emplace_back("text encoder",
                      core::str("block by block, ", plan.text_stream.num_buffers, " read ahead"));
+  const models::vae::Tiling& tiling = plan.vae_tiling;
+  lines.emplace_back("VAE", tiling.is_tiled()
+                                ? core::str("in ", tiling.columns, " x ", tiling.rows, " tiles")
+                                : "whole pictures");
   for (const StagePeak& peak : plan.peaks) {
     std::string value = core::str(gigabytes(peak.host_bytes), " host");
     if (on_device) value += core::str(", ", gigabytes(peak.device_bytes), " device");

@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 
+#include "ops/attention.h"
 #include "pipeline/tensor_dump.h"
 #include "t2v/engine.h"
 
@@ -18,6 +19,7 @@ struct Compute {
   at::Device device = at::kCPU;
   at::ScalarType dtype = at::kFloat;
   at::Device text_encoder_device = at::kCPU;
+  ops::AttentionBackend attention = ops::AttentionBackend::kAuto;
 };
 
 class Run {

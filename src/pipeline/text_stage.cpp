@@ -49,9 +49,10 @@ TextEmbeddings run_text_stage(const Model& model, const Recipe& recipe, bool wit
   if (with_uncond) tokenize(recipe.negative_prompt, "negative");
 
   const at::Device device = run.compute().text_encoder_device;
-  // No fp16 products on the CPU.
-  const at::ScalarType dtype =
-      device.is_cpu() && run.compute().dtype == at::kHalf ? at::kFloat : run.compute().dtype;
+  // T5's activations overflow fp16, and the CPU has no fp16 products.
+  const at::ScalarType dtype = run.compute().dtype != at::kHalf ? run.compute().dtype
+                               : device.is_cpu()                ? at::kFloat
+                                                                : at::kBFloat16;
   std::optional<models::umt5::Encoder> encoder;
   int64_t bytes_before = 0;
   run.in_stage(Stage::kLoadTextEncoder, [&] {

@@ -1,13 +1,13 @@
-#include "sched/euler.h"
-
-#include <ATen/ops/add.h>
+#include "sched/solver_coefficients.h"
 
 namespace t2v::sched {
 
-at::Tensor Euler::step(const at::Tensor& latents, const at::Tensor& model_output,
-                       int64_t step_index) {
-  return at::add(latents, model_output,
-                 scalars_.sigma(step_index + 1) - scalars_.sigma(step_index));
+ops::SolverCoefficients euler_coefficients(const SigmaScalars& scalars, int64_t step_index) {
+  ops::SolverCoefficients c;
+  c.sigma = scalars.sigma(step_index);
+  c.predict_x = scalars.sigma(step_index + 1) / scalars.sigma(step_index);
+  c.predict_x0 = 1 - c.predict_x;
+  return c;
 }
 
 }  // namespace t2v::sched

@@ -1,28 +1,30 @@
-// One step of a sampling solver: latents at sigma[i] and the model's velocity -> latents at
-// sigma[i+1]. All state is fp32; scalars are fp64 on the host.
+// A sampling solver: latents at sigma[i] and the model's velocities -> latents at sigma[i+1].
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <memory>
-#include <vector>
-
 #include "sched/noise_schedule.h"
+#include "sched/sigma_scalars.h"
 
 namespace t2v::sched {
 
+// Holds what earlier steps left behind, all fp32; scalars are fp64 on the host.
 class SolverState {
  public:
-  SolverState() = default;
-  SolverState(const SolverState&) = delete;
-  SolverState& operator=(const SolverState&) = delete;
-  virtual ~SolverState();
+  SolverState(Solver solver, const NoiseSchedule& schedule) : solver_(solver), scalars_(schedule) {}
 
-  // Steps must come in order, each once. latents, model_output: fp32, same shape.
-  virtual at::Tensor step(const at::Tensor& latents, const at::Tensor& model_output,
-                          int64_t step_index) = 0;
+  // Steps must come in order, each once. cond, uncond: the model's output for the prompt and the
+  // negative one (undefined: not guided). All fp32, contiguous, of one shape. latents may be kept:
+  // nobody may write to them later.
+  at::Tensor step(const at::Tensor& latents, const at::Tensor& cond, const at::Tensor& uncond,
+                  double guidance_scale, int64_t step_index);
+
+ private:
+  Solver solver_;
+  SigmaScalars scalars_;
+  at::Tensor last_;  // latents before the previous predictor
+  at::Tensor x0_1_;  // x0 estimate of the previous step
+  at::Tensor x0_2_;  // ... and of the one before
 };
-
-std::unique_ptr<SolverState> make_solver(Solver solver, const NoiseSchedule& schedule);
 
 }  // namespace t2v::sched

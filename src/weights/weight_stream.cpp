@@ -1,8 +1,5 @@
 #include "weights/weight_stream.h"
 
-#include <ATen/core/Tensor.h>
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -26,15 +23,9 @@ int64_t now_ns() noexcept {
 int64_t align_down(int64_t value) noexcept { return value / kStreamAlignment * kStreamAlignment; }
 int64_t align_up(int64_t value) noexcept { return align_down(value + kStreamAlignment - 1); }
 
-std::shared_ptr<std::byte> allocate(int64_t bytes, bool pinned) {
-  const auto size = static_cast<size_t>(align_up(std::max<int64_t>(bytes, 1)));
-  if (pinned) {
-    const at::Tensor memory = at::empty({static_cast<int64_t>(size)},
-                                        at::TensorOptions().dtype(at::kByte).pinned_memory(true));
-    return {static_cast<std::byte*>(memory.mutable_data_ptr()), [memory](std::byte*) {}};
-  }
+std::shared_ptr<std::byte> allocate_aligned(size_t bytes) {
   auto* memory =
-      static_cast<std::byte*>(std::aligned_alloc(static_cast<size_t>(kStreamAlignment), size));
+      static_cast<std::byte*>(std::aligned_alloc(static_cast<size_t>(kStreamAlignment), bytes));
   if (memory == nullptr) throw std::bad_alloc();
   return {memory, [](std::byte* p) { std::free(p); }};
 }
@@ -95,8 +86,10 @@ Turn make_turn(int64_t block, std::vector<const TensorEntry*> entries) {
   return turn;
 }
 
-HostBuffer::HostBuffer(int64_t bytes, bool pinned)
-    : memory_(allocate(bytes, pinned)), bytes_(bytes) {}
+HostBuffer::HostBuffer(int64_t bytes, HostAllocator allocate) : bytes_(bytes) {
+  const auto size = static_cast<size_t>(align_up(std::max<int64_t>(bytes, 1)));
+  memory_ = allocate != nullptr ? allocate(size) : allocate_aligned(size);
+}
 
 WeightStream::Lap WeightStream::make_lap(std::vector<Turn> turns, int64_t piece_bytes) {
   Lap lap;
@@ -130,7 +123,7 @@ WeightStream::WeightStream(Files files, std::vector<Turn> first, std::vector<Tur
                                                   std::max<size_t>(first_.turns.size(), 1))
                                : static_cast<size_t>(options.num_buffers);
   for (size_t i = 0; i < num_buffers; ++i)
-    slots_.push_back(std::make_unique<Slot>(HostBuffer(largest, options.pinned)));
+    slots_.push_back(std::make_unique<Slot>(HostBuffer(largest, options.allocate)));
   expected_.assign(num_buffers, 0);
   try {
     for (int i = 0; i < reader_count(options, files_); ++i)

@@ -39,10 +39,14 @@ constexpr int64_t kStreamAlignment = 4096;
 // Neighbours less than 1 MiB apart are read as one range.
 Turn make_turn(int64_t block, std::vector<const TensorEntry*> entries);
 
-// Memory for one turn: aligned; pinned when it feeds a device.
+// Makes host memory aligned to kStreamAlignment, of a kind that a device reads quickly. Throws
+// std::bad_alloc.
+using HostAllocator = std::shared_ptr<std::byte> (*)(size_t bytes);
+
+// Memory for one turn, aligned to kStreamAlignment.
 class HostBuffer {
  public:
-  HostBuffer(int64_t bytes, bool pinned);
+  HostBuffer(int64_t bytes, HostAllocator allocate);  // null: ordinary memory
   [[nodiscard]] std::byte* data() const noexcept { return memory_.get(); }
   [[nodiscard]] int64_t bytes() const noexcept { return bytes_; }
 
@@ -55,7 +59,7 @@ struct StreamOptions {
   int num_readers = 0;      // threads, each with one piece in flight; 0: by where the files lie
   int num_buffers = 2;      // turns that are read ahead, the one in use included
   int64_t piece_bytes = 0;  // of one read, a multiple of kStreamAlignment; 0: as the files like it
-  bool pinned = false;
+  HostAllocator allocate = nullptr;  // of the buffers; null: ordinary memory
 };
 
 struct StreamCounts {

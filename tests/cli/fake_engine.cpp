@@ -49,6 +49,7 @@ std::string options_json(const EngineOptions& o) {
                                 {"ignore_extra", o.ignore_extra},
                                 {"text_encoder_device", static_cast<int>(o.text_encoder_device)},
                                 {"offload", static_cast<int>(o.offload)},
+                                {"vae_tiling", static_cast<int>(o.vae_tiling)},
                                 {"ram_budget", o.ram_budget_bytes},
                                 {"vram_budget", o.vram_budget_bytes},
                                 {"cache_dir", o.cache_dir},

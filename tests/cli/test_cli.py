@@ -27,17 +27,17 @@ def usage_cases():
                "--size": ["832x480foo", "832", "x", "0x480", "-832x480", "832x-480", "1080p", "", "1e3x480", "99999x99999"],
                "--width": ["0", "-16", "x", "99999"], "--height": ["1.5", ""], "--count": ["0", "-1", "x"],
                "--crf": ["-1", "x", "18.5"], "--threads": ["0", "x"], "--solver": ["ddim", ""], "--sigma-table": ["x"],
-               "--dtype": ["int3", ""], "--device": ["gpu", "cuda:", "cuda:-1", "cuda:x"], "--backend": ["x"],
+               "--dtype": ["int3", ""], "--device": ["gpu", "cuda:", "cuda:-1", "cuda:x"], "--backend": ["x"], "--attention": ["sage", ""],
                "--progress": ["loud"], "--preset": ["lightning-4", "nope"], "--codec": [""], "--output": [""],
                "--dump": [""], "--model": [""], "--latents": [""]}
     for flag, values in numbers.items():
         for value in values:
             refused(f"{flag} {value!r}", generate(flag, value), USAGE, flag)
-    for flag, value in [("--image", "x.png"), ("--quant", "int8"), ("--attention", "flash"),
+    for flag, value in [("--image", "x.png"), ("--quant", "int8"),
                         ("--step-cache", "easy"), ("--watermark", "x"), ("--preview", "x.png"), ("--shard", "0/2"), ("--t_list", "1,2")]:
         refused(f"later {flag}", generate(flag, value), USAGE, flag.replace("_", "-"), "this version")
     refused("later --resume", generate("--resume"), USAGE, "--resume is not in this version")
-    for command in ["quantize", "encode", "bench", "doctor"]:
+    for command in ["quantize", "encode", "doctor"]:
         refused(f"later command {command}", [command, "x"], USAGE, "not in this version")
     refused("unknown command", ["genrate"], USAGE, "did you mean generate?")
     refused("unknown flag", generate("--stpes", "3"), USAGE, "did you mean --steps?")

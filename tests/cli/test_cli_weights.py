@@ -38,7 +38,7 @@ def size_cases():
 
 
 def refused_cases():
-    choices = {"--offload": ["x", ""], "--text-encoder-device": ["gpu"], "--io": ["mmap", ""], "--cache-dir": [""], "--vae": [""],
+    choices = {"--offload": ["x", ""], "--text-encoder-device": ["gpu"], "--io": ["mmap", ""], "--vae-tiling": ["x", ""], "--cache-dir": [""], "--vae": [""],
                "--remote-timeout": ["0", "x", "nan"]}
     for flag, values in choices.items():
         for value in values:
@@ -60,7 +60,7 @@ def refused_cases():
 
 
 def option_cases():
-    options("defaults", [], {"loras": [], "offload": 0, "text_encoder_device": 0, "ram_budget": 0, "vram_budget": 0, "io": "",
+    options("defaults", [], {"loras": [], "offload": 0, "text_encoder_device": 0, "vae_tiling": 0, "ram_budget": 0, "vram_budget": 0, "io": "",
                              "lora_lenient": False, "ignore_extra": False, "cache_limit": 200 * GIB, "remote_timeout": 30,
                              "cache_dir": "/somewhere/t2v"}, environment={"XDG_CACHE_HOME": "/somewhere"})
     options("the user's cache", [], {"cache_dir": "/home/x/.cache/t2v"}, environment={"HOME": "/home/x", "XDG_CACHE_HOME": ""})
@@ -79,6 +79,8 @@ def option_cases():
     for value, number in [("auto", 0), ("none", 1), ("model", 2), ("block", 3), ("True", 2), ("False", 1)]:
         options(f"--offload {value}", ["--offload_model", value], {"offload": number})
     options("--text-encoder-device", ["--text-encoder-device", "cuda"], {"text_encoder_device": 2})
+    for value, number in [("auto", 0), ("on", 1), ("off", 2)]:
+        options(f"--vae-tiling {value}", ["--vae_tiling", value], {"vae_tiling": number})
     options("--t5-cpu", ["--t5_cpu"], {"text_encoder_device": 1})
     options("cache", ["--cache-dir", "c", "--cache-limit", "1GiB"], {"cache_dir": "c", "cache_limit": GIB})
     options("T2V_CACHE", [], {"cache_dir": "e"}, environment={"T2V_CACHE": "e"})

@@ -1,66 +1,16 @@
-// The CUDA back end against the composed twins: the truth is the twin in fp64-wide inputs on the
-// CPU; a fused op may err at most twice as much as the twin in the storage type, plus fp32
-// rounding. Without a device this program says SKIPPED (ctest counts it as skipped);
-// T2V_REQUIRE_GPU=1 makes that a failure.
-#include <ATen/ATen.h>
-
-#include <catch2/catch.hpp>
-#include <cstdlib>
-#include <iostream>
-#include <string>
-
-#include "ops/backend.h"
+// The row kernels of the CUDA back end against the composed twins. Without a device this program
+// says SKIPPED (ctest counts it as skipped); T2V_REQUIRE_GPU=1 makes that a failure.
+#include "gpu_check.h"
 #include "ops/norm.h"
 #include "ops/rope.h"
 
 namespace {
 
-using t2v::ops::OpTable;
+using namespace t2v::testing;
 using t2v::ops::QkvHeads;
 using t2v::ops::RopeTables;
 
 constexpr double kEps = 1e-6;
-constexpr at::ScalarType kTypes[] = {at::kFloat, at::kBFloat16, at::kHalf};
-
-// True when the tests can run; loads the back end before ATen is asked about CUDA.
-bool have_device() {
-  static const bool available = [] {
-    if (t2v::ops::count_cuda_devices() == 0) return false;
-    t2v::ops::load_cuda_backend();
-    return true;
-  }();
-  if (available) return true;
-  const char* required = std::getenv("T2V_REQUIRE_GPU");
-  if (required && std::string(required) == "1") FAIL("T2V_REQUIRE_GPU=1, but there is no device");
-  std::cout << "SKIPPED: no CUDA device\n";
-  return false;
-}
-
-const OpTable& fused() { return t2v::ops::op_table(at::DeviceType::CUDA); }
-const OpTable& twin() { return t2v::ops::reference_ops(); }
-
-at::Tensor on_gpu(const at::Tensor& x) { return x.to(at::kCUDA); }
-
-// A copy on the device whose rows start at odd elements: offset and stride are one element off.
-at::Tensor misaligned(const at::Tensor& x) {
-  const at::Tensor wide = at::full({x.size(0), x.size(1) + 1}, NAN, x.options().device(at::kCUDA));
-  at::Tensor rows = wide.narrow(1, 1, x.size(1));
-  rows.copy_(x);
-  return rows;
-}
-
-// `low` is the twin's result in the storage type; `truth` is fp64.
-void check_error(const at::Tensor& actual, const at::Tensor& low, const at::Tensor& truth) {
-  REQUIRE(actual.sizes() == truth.sizes());
-  REQUIRE(actual.scalar_type() == low.scalar_type());
-  const at::Tensor got = actual.cpu().to(at::kDouble);
-  REQUIRE(got.isfinite().all().item<bool>());
-  const double error = (got - truth).abs().max().item<double>();
-  const double allowed = 2 * (low.to(at::kDouble) - truth).abs().max().item<double>() +
-                         2e-6 * (1 + truth.abs().max().item<double>());
-  CAPTURE(error, allowed);
-  CHECK(error <= allowed);
-}
 
 at::Tensor normal64(const at::Tensor& x) {
   const at::Tensor wide = x.to(at::kDouble);
@@ -80,6 +30,10 @@ struct Size {
 
 constexpr Size kSizes[] = {{1, 1},     {3, 7},    {5, 96},    {33, 520},
                            {17, 1536}, {9, 5121}, {4, 16384}, {32760, 5120}};
+
+bool too_large(const Size& size) {
+  return t2v::support::tiny_shapes_only() && size.rows * size.columns > 50000;
+}
 
 // fp64 truth [N, L, D] of one rotated part.
 at::Tensor rope64(const at::Tensor& part, const at::Tensor& norm, const RopeTables& rope,
@@ -103,35 +57,32 @@ at::Tensor rope64(const at::Tensor& part, const at::Tensor& norm, const RopeTabl
   return at::stack({x0 * cos - x1 * sin, x0 * sin + x1 * cos}, -1).flatten(-2).transpose(0, 1);
 }
 
-RopeTables to_gpu(RopeTables rope) {
-  for (at::Tensor* table : {&rope.cos_frame, &rope.sin_frame, &rope.cos_row, &rope.sin_row,
-                            &rope.cos_column, &rope.sin_column}) {
-    *table = on_gpu(*table);
-  }
-  return rope;
+QkvHeads poisoned_heads(const at::Tensor& qkv, int64_t num_heads, int64_t num_tokens) {
+  const QkvHeads heads = t2v::ops::empty_heads(qkv, num_heads, num_tokens);
+  for (const at::Tensor* part : {&heads.q, &heads.k, &heads.v}) part->fill_(NAN);
+  return heads;
 }
 
 }  // namespace
 
 TEST_CASE("layer_norm_modulate and layer_norm on the device agree with their twins") {
-  if (!have_device()) return;
+  if (!t2v::support::have_gpu()) return;
   for (const Size& size : kSizes) {
-    for (const at::ScalarType in : kTypes) {
-      for (const at::ScalarType out : kTypes) {
+    if (too_large(size)) continue;
+    for (const at::ScalarType in : kFloatTypes) {
+      for (const at::ScalarType out : kFloatTypes) {
         if (size.rows > 1000 && (in != at::kFloat || out != at::kBFloat16)) continue;
         CAPTURE(size.rows, size.columns, static_cast<int>(in), static_cast<int>(out));
-        const at::Tensor x = (at::randn({size.rows, size.columns}) + 0.5).to(in);
-        const at::Tensor a = at::randn({size.columns});
-        const at::Tensor b = at::randn({size.columns});
-        const at::Tensor normal = normal64(x);
-        const at::Tensor modulated = normal * (1 + a.to(at::kDouble)) + b;
-        const at::Tensor affine = normal * a + b;
-        const at::Tensor low = twin().layer_norm_modulate(x, a, b, kEps, out);
-        for (const at::Tensor& input : {on_gpu(x), misaligned(x)}) {
-          check_error(fused().layer_norm_modulate(input, on_gpu(a), on_gpu(b), kEps, out), low,
-                      modulated);
-          check_error(fused().layer_norm(input, on_gpu(a), on_gpu(b), kEps, out),
-                      twin().layer_norm(x, a, b, kEps, out), affine);
+        const at::Tensor x = (normal({size.rows, size.columns}) + 0.5).to(in);
+        const at::Tensor a = normal({size.columns});
+        const at::Tensor b = normal({size.columns});
+        const at::Tensor unit = normal64(x);
+        for (const at::Tensor& input : {x, misaligned(x)}) {
+          check_error(fused().layer_norm_modulate(input, a, b, kEps, out),
+                      twin().layer_norm_modulate(x, a, b, kEps, out),
+                      unit * (1 + a.to(at::kDouble)) + b);
+          check_error(fused().layer_norm(input, a, b, kEps, out),
+                      twin().layer_norm(x, a, b, kEps, out), unit * a + b);
         }
       }
     }
@@ -139,77 +90,110 @@ TEST_CASE("layer_norm_modulate and layer_norm on the device agree with their twi
 }
 
 TEST_CASE("rms_norm on the device agrees with its twin") {
-  if (!have_device()) return;
+  if (!t2v::support::have_gpu()) return;
   for (const Size& size : kSizes) {
-    for (const at::ScalarType type : kTypes) {
+    if (too_large(size)) continue;
+    for (const at::ScalarType type : kFloatTypes) {
       CAPTURE(size.rows, size.columns, static_cast<int>(type));
-      const at::Tensor x = at::randn({size.rows, size.columns}).to(type);
-      const at::Tensor weight = at::randn({size.columns}) + 1;
+      const at::Tensor x = normal({size.rows, size.columns}).to(type);
+      const at::Tensor weight = normal({size.columns}) + 1;
       const at::Tensor low = twin().rms_norm(x, weight, kEps);
       const at::Tensor truth = rms64(x) * weight;
-      for (const at::Tensor& input : {on_gpu(x), misaligned(x)}) {
-        check_error(fused().rms_norm(input, on_gpu(weight), kEps), low, truth);
-      }
+      for (const at::Tensor& input : {x, misaligned(x)})
+        check_error(fused().rms_norm(input, weight, kEps), low, truth);
     }
   }
 }
 
-TEST_CASE("qk_norm_rope on the device agrees with its twin") {
-  if (!have_device()) return;
+TEST_CASE("qk_norm_rope on the device agrees with its twin, in pieces too") {
+  if (!t2v::support::have_gpu()) return;
   struct Case {
     int64_t frames, height, width, num_heads, head_size;
   };
   for (const Case& c : {Case{1, 1, 1, 1, 2}, Case{2, 3, 5, 3, 10}, Case{3, 2, 2, 4, 16},
                         Case{5, 7, 3, 12, 128}, Case{9, 30, 52, 40, 128}}) {
     const RopeTables rope =
-        t2v::ops::make_rope_tables(c.frames, c.height, c.width, c.head_size, at::kCPU);
-    const RopeTables gpu_rope = to_gpu(rope);
+        t2v::ops::make_rope_tables(c.frames, c.height, c.width, c.head_size, at::kCUDA);
     const int64_t columns = c.num_heads * c.head_size;
-    for (const at::ScalarType type : kTypes) {
+    if (too_large({rope.num_tokens(), 3 * columns})) continue;
+    for (const at::ScalarType type : kFloatTypes) {
       CAPTURE(c.frames, c.height, c.width, c.num_heads, c.head_size, static_cast<int>(type));
-      const at::Tensor qkv = at::randn({rope.num_tokens(), 3 * columns}).to(type);
-      const at::Tensor norm_q = at::randn({columns}) + 1;
-      const at::Tensor norm_k = at::randn({columns}) + 1;
-      const QkvHeads low = twin().qk_norm_rope(qkv, norm_q, norm_k, rope, c.num_heads, kEps);
+      const at::Tensor qkv = normal({rope.num_tokens(), 3 * columns}).to(type);
+      const at::Tensor norm_q = normal({columns}) + 1;
+      const at::Tensor norm_k = normal({columns}) + 1;
+      const QkvHeads low = poisoned_heads(qkv, c.num_heads, rope.num_tokens());
+      twin().qk_norm_rope(
+          {.qkv = qkv, .norm_q = norm_q, .norm_k = norm_k, .rope = &rope, .eps = kEps}, low);
       const auto parts = qkv.chunk(3, 1);
-      for (const at::Tensor& input : {on_gpu(qkv), misaligned(qkv)}) {
-        const QkvHeads got = fused().qk_norm_rope(input, on_gpu(norm_q), on_gpu(norm_k), gpu_rope,
-                                                  c.num_heads, kEps);
+      for (const at::Tensor& input : {qkv, misaligned(qkv)}) {
+        const QkvHeads got = poisoned_heads(qkv, c.num_heads, rope.num_tokens());
+        const int64_t half = rope.num_tokens() / 2;
+        for (const int64_t first : {half, int64_t{0}}) {
+          const int64_t rows = first == half ? rope.num_tokens() - half : half;
+          fused().qk_norm_rope({.qkv = input.narrow(0, first, rows),
+                                .norm_q = norm_q,
+                                .norm_k = norm_k,
+                                .rope = &rope,
+                                .first_token = first,
+                                .eps = kEps},
+                               got);
+        }
         check_error(got.q, low.q, rope64(parts[0], norm_q, rope, c.num_heads));
         check_error(got.k, low.k, rope64(parts[1], norm_k, rope, c.num_heads));
-        CHECK(at::equal(got.v.cpu(), low.v));
+        CHECK(at::equal(got.v, low.v));
       }
     }
   }
 }
 
-TEST_CASE("gate_residual_ on the device agrees with its twin") {
-  if (!have_device()) return;
+TEST_CASE("gate_residual_ and gate_residual_norm_ on the device agree with their twins") {
+  if (!t2v::support::have_gpu()) return;
   for (const Size& size : kSizes) {
-    for (const at::ScalarType type : kTypes) {
+    if (too_large(size)) continue;
+    for (const at::ScalarType type : kFloatTypes) {
       CAPTURE(size.rows, size.columns, static_cast<int>(type));
-      const at::Tensor x = at::randn({size.rows, size.columns});
-      const at::Tensor branch = at::randn({size.rows, size.columns}).to(type);
-      for (const at::Tensor& gate : {at::randn({size.columns}), at::Tensor()}) {
+      const at::Tensor x = normal({size.rows, size.columns});
+      const at::Tensor branch = normal({size.rows, size.columns}).to(type);
+      const t2v::ops::RowNorm modulate{.a = normal({size.columns}), .b = normal({size.columns})};
+      const t2v::ops::RowNorm affine{
+          .kind = t2v::ops::NormKind::kAffine, .a = modulate.a, .b = modulate.b};
+      for (const at::Tensor& gate : {normal({size.columns}), at::Tensor()}) {
         at::Tensor low = x.clone();
         twin().gate_residual_(low, branch, gate);
         const at::Tensor wide = branch.to(at::kDouble);
         const at::Tensor truth = x.to(at::kDouble) + (gate.defined() ? wide * gate : wide);
-        const at::Tensor gpu_gate = gate.defined() ? on_gpu(gate) : gate;
-        at::Tensor aligned_x = on_gpu(x);
-        fused().gate_residual_(aligned_x, on_gpu(branch), gpu_gate);
-        check_error(aligned_x, low, truth);
-        at::Tensor odd_x = misaligned(x);
-        fused().gate_residual_(odd_x, misaligned(branch), gpu_gate);
-        check_error(odd_x, low, truth);
+        for (const bool odd : {false, true}) {
+          at::Tensor sum = odd ? misaligned(x) : x.clone();
+          fused().gate_residual_(sum, odd ? misaligned(branch) : branch, gate);
+          check_error(sum, low, truth);
+          for (const t2v::ops::RowNorm& norm : {modulate, affine}) {
+            at::Tensor low_sum = x.clone();
+            const at::Tensor low_norm =
+                twin().gate_residual_norm_(low_sum, branch, gate, norm, kEps, type);
+            at::Tensor fused_sum = odd ? misaligned(x) : x.clone();
+            const at::Tensor got = fused().gate_residual_norm_(
+                fused_sum, odd ? misaligned(branch) : branch, gate, norm, kEps, type);
+            CHECK(at::equal(fused_sum, sum));
+            const double offset = norm.kind == t2v::ops::NormKind::kModulate ? 1 : 0;
+            check_error(got, low_norm,
+                        normal64(truth) * (offset + norm.a.to(at::kDouble)) + norm.b);
+          }
+        }
       }
     }
   }
 }
 
 TEST_CASE("the same input gives the same bits") {
-  if (!have_device()) return;
-  const at::Tensor x = on_gpu(at::randn({1000, 5120}));
-  const at::Tensor weight = on_gpu(at::randn({5120}));
+  if (!t2v::support::have_gpu()) return;
+  const int64_t rows = t2v::support::tiny_shapes_only() ? 5 : 1000;
+  const at::Tensor x = normal({rows, 5120});
+  const at::Tensor weight = normal({5120});
   CHECK(at::equal(fused().rms_norm(x, weight, kEps), fused().rms_norm(x, weight, kEps)));
+  at::Tensor first = x.clone();
+  at::Tensor second = x.clone();
+  const t2v::ops::RowNorm norm{.a = weight, .b = weight};
+  CHECK(at::equal(fused().gate_residual_norm_(first, x, weight, norm, kEps, at::kBFloat16),
+                  fused().gate_residual_norm_(second, x, weight, norm, kEps, at::kBFloat16)));
+  CHECK(at::equal(first, second));
 }

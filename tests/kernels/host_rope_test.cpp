@@ -68,6 +68,7 @@ class Problem {
     args.width = c_.width;
     args.num_heads = c_.num_heads;
     args.head_size = c_.head_size;
+    args.rows = tokens_;
     args.qkv_row_stride = qkv_.stride();
     args.eps = static_cast<float>(kEps);
     args.dtype = qkv_.dtype();
@@ -86,6 +87,20 @@ class Problem {
     }
     CHECK(wrong == 0);
     CHECK(q_.surroundings_intact());
+  }
+
+  // Tokens of which all of q, k and v have been written (the others are poisoned).
+  [[nodiscard]] std::int64_t written_tokens() const {
+    std::int64_t written = 0;
+    for (std::int64_t l = 0; l < tokens_; ++l) {
+      bool all = true;
+      for (std::int64_t h = 0; h < c_.num_heads; ++h) {
+        for (const HostMatrix* part : {&q_, &k_, &v_})
+          all = all && !std::isnan(part->get(h * tokens_ + l, 0));
+      }
+      written += all;
+    }
+    return written;
   }
 
  private:
@@ -165,6 +180,23 @@ TEST_CASE("qk_norm_rope follows its definition for all types, head sizes and ali
   }
 }
 
+TEST_CASE("qk_norm_rope takes a sequence in pieces") {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    Problem problem({3, 2, 3, 2, 16, 8, 0}, dtype);
+    const QkNormRopeArgs whole = problem.args();
+    for (const std::int64_t first : {7, 0, 11}) {  // in any order: 4, 7 and 7 tokens
+      QkNormRopeArgs piece = whole;
+      piece.first_token = first;
+      piece.rows = first == 7 ? 4 : 7;
+      piece.qkv =
+          static_cast<const char*>(whole.qkv) + first * whole.qkv_row_stride * element_bytes(dtype);
+      REQUIRE(qk_norm_rope(piece, nullptr) == cudaSuccess);
+      if (first == 7) CHECK(problem.written_tokens() == 4);
+    }
+    problem.check();
+  }
+}
+
 TEST_CASE("qk_norm_rope refuses what its contract excludes, before any launch") {
   Problem problem({2, 2, 2, 3, 8, 0, 0}, DType::kFloat32);
   const auto status_with = [&](const auto& change) {
@@ -199,5 +231,10 @@ TEST_CASE("qk_norm_rope refuses what its contract excludes, before any launch") 
   CHECK(status_with([](Args& a) { a.dtype = static_cast<DType>(9); }) == refused);
   CHECK(status_with([](Args& a) { a.q = static_cast<char*>(a.q) + 2; }) ==
         cudaErrorMisalignedAddress);
-  CHECK(status_with([](Args& a) { a.frames = 0; }) == cudaSuccess);
+  CHECK(status_with([](Args& a) { a.rows = 9; }) == refused);
+  CHECK(status_with([](Args& a) { a.rows = -1; }) == refused);
+  CHECK(status_with([](Args& a) { a.first_token = 1; }) == refused);
+  CHECK(status_with([](Args& a) { a.first_token = -1; }) == refused);
+  CHECK(status_with([](Args& a) { a.frames = 0; }) == refused);
+  CHECK(status_with([](Args& a) { a.frames = a.rows = 0; }) == cudaSuccess);
 }

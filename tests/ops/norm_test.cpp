@@ -32,6 +32,13 @@ void compare_backends(at::ScalarType type, const Fn& run) {
   CHECK(mismatch(fused, run(), tolerance_for(type)) == "");
 }
 
+ops::QkvHeads run_rope(ops::QkNormRope in, int64_t num_heads) {
+  in.eps = kEps;
+  const auto out = ops::empty_heads(in.qkv, num_heads, in.rope->num_tokens());
+  ops::qk_norm_rope(in, out);
+  return out;
+}
+
 }  // namespace
 
 TEST_CASE("layer_norm_modulate equals its twin") {
@@ -83,10 +90,36 @@ TEST_CASE("qk_norm_rope equals its twin for any head size") {
       const at::Tensor nk = at::randn({heads * d});
       for (int part = 0; part < 3; ++part) {
         compare_backends(type, [&] {
-          const auto out = ops::qk_norm_rope(qkv, nq, nk, rope, heads, kEps);
+          const auto out = run_rope({.qkv = qkv, .norm_q = nq, .norm_k = nk, .rope = &rope}, heads);
           return part == 0 ? out.q : part == 1 ? out.k : out.v;
         });
       }
+    }
+  }
+}
+
+TEST_CASE("qk_norm_rope in pieces equals the whole, with both back ends") {
+  at::manual_seed(7);
+  for (const auto backend : {ops::OpBackend::kFused, ops::OpBackend::kReference}) {
+    const WithBackend chosen(backend);
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const auto rope = ops::make_rope_tables(2, 3, 5, 32, at::kCPU);
+      const at::Tensor qkv = at::randn({30, 3 * 64}).to(type);
+      ops::QkNormRope in{.norm_q = at::randn({64}), .norm_k = at::randn({64}), .rope = &rope};
+      in.qkv = qkv;
+      const ops::QkvHeads whole = run_rope(in, 2);
+      const ops::QkvHeads pieces = ops::empty_heads(qkv, 2, 30);
+      in.eps = kEps;
+      for (const int64_t first : {13, 0, 26}) {
+        in.first_token = first;
+        in.qkv = qkv.narrow(0, first, first == 26 ? 4 : 13);
+        ops::qk_norm_rope(in, pieces);
+      }
+      CHECK(at::equal(pieces.q, whole.q));
+      CHECK(at::equal(pieces.k, whole.k));
+      CHECK(at::equal(pieces.v, whole.v));
+      in.first_token = 27;
+      CHECK_THROWS_AS(ops::qk_norm_rope(in, pieces), Error);
     }
   }
 }
@@ -97,7 +130,8 @@ TEST_CASE("rope keeps norms and sees only differences of positions") {
   const auto rope = ops::make_rope_tables(4, 4, 4, d, at::kCPU);
   const at::Tensor ones = at::ones({d});
   const at::Tensor row = at::randn({1, 3 * d});
-  const auto out = ops::qk_norm_rope(row.repeat({64, 1}), ones, ones, rope, 1, 0);
+  const auto out =
+      run_rope({.qkv = row.repeat({64, 1}), .norm_q = ones, .norm_k = ones, .rope = &rope}, 1);
   const at::Tensor norms = out.q[0].norm(2, -1);
   CHECK((norms - norms[0]).abs().max().item<float>() < 1e-4F);
   // token (f,h,w) = 16f + 4h + w: pairs at the same distance have the same score.
@@ -123,6 +157,34 @@ TEST_CASE("gate_residual_ equals its twin, with and without a gate") {
   }
 }
 
+TEST_CASE("gate_residual_norm_ equals the two ops one after the other") {
+  at::manual_seed(8);
+  for (const int64_t c : kWidths) {
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor x = at::randn({23, c});
+      const at::Tensor branch = at::randn({23, c}).to(type);
+      const at::Tensor a = at::randn({c});
+      const at::Tensor b = at::randn({c});
+      for (const at::Tensor& gate : {at::randn({c}), at::Tensor()}) {
+        for (const auto kind : {ops::NormKind::kModulate, ops::NormKind::kAffine}) {
+          compare_backends(type, [&] {
+            at::Tensor sum = x.clone();
+            at::Tensor expected_sum = x.clone();
+            const at::Tensor y = ops::gate_residual_norm_(
+                sum, branch, gate, {.kind = kind, .a = a, .b = b}, kEps, type);
+            ops::gate_residual_(expected_sum, branch, gate);
+            CHECK(at::equal(sum, expected_sum));
+            CHECK(at::equal(y, kind == ops::NormKind::kModulate
+                                   ? ops::layer_norm_modulate(sum, a, b, kEps, type)
+                                   : ops::layer_norm(sum, a, b, kEps, type)));
+            return y;
+          });
+        }
+      }
+    }
+  }
+}
+
 TEST_CASE("wrong shapes and types are refused") {
   const at::Tensor x = at::randn({4, 8});
   const at::Tensor v = at::randn({8});
@@ -132,5 +194,9 @@ TEST_CASE("wrong shapes and types are refused") {
   CHECK_THROWS_AS(ops::layer_norm(x, v, at::randn({9}), kEps, at::kFloat), Error);
   at::Tensor narrow = x.to(at::kBFloat16);
   CHECK_THROWS_AS(ops::gate_residual_(narrow, x, v), Error);
+  at::Tensor sum = x.clone();
+  CHECK_THROWS_AS(
+      ops::gate_residual_norm_(sum, x, v, {.a = v, .b = at::randn({7})}, kEps, at::kFloat), Error);
+  CHECK_THROWS_AS(ops::gate_residual_norm_(sum, x, v, {.b = v}, kEps, at::kFloat), Error);
   CHECK_THROWS_AS(ops::op_table(at::DeviceType::CUDA), Error);
 }

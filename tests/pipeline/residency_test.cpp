@@ -13,6 +13,17 @@ namespace {
 constexpr int64_t kMB = 1'000'000;
 constexpr int64_t kGB = 1000 * kMB;
 
+models::vae::VaeSpec wan_vae() {
+  models::vae::VaeSpec spec;
+  spec.z_dim = 16;
+  spec.out_channels = 3;
+  spec.decoder_base_dim = 96;
+  spec.num_res_blocks = 2;
+  spec.dim_mult = {1, 2, 4, 4};
+  spec.upsample_time = {true, true, false};
+  return spec;
+}
+
 // The A14B at 832x480, 81 frames, in bf16.
 PlanInput a14b() {
   PlanInput in;
@@ -25,6 +36,8 @@ PlanInput a14b() {
   in.num_experts = 2;
   in.text_block_stored = in.text_block_ready = 470 * kMB;
   in.vae_ready = 150 * kMB;
+  in.vae = wan_vae();
+  in.decode = {.num_latents = 21, .height = 60, .width = 104, .dtype = at::kBFloat16};
   in.spec.num_heads = 40;
   in.spec.head_size = 128;
   in.spec.ffn_size = 13824;
@@ -103,6 +116,7 @@ TEST_CASE("blocks that are small as stored are kept so when they do not fit expa
 TEST_CASE("on a device blocks go to its memory, then to the host's, then stay in the file") {
   PlanInput in = a14b();
   in.on_device = in.text_on_device = true;
+  in.decode.form = models::vae::NetworkForm::kFrames;
   const MemoryPlan large = make_plan(in, {.ram = 100 * kGB, .vram = 80 * kGB});
   CHECK(resident(large) == 40);
   const MemoryPlan card = make_plan(in, {.ram = 64 * kGB, .vram = 24 * kGB});
@@ -114,7 +128,7 @@ TEST_CASE("on a device blocks go to its memory, then to the host's, then stay in
   CHECK(small.count(BlockHome::kHostCached) > 0);
   CHECK(small.count(BlockHome::kStreamed) > 0);
   CHECK(small.blocks.load_ahead);
-  CHECK(small.blocks.stream.pinned);
+  CHECK(small.blocks.stream.allocate != nullptr);
 }
 
 TEST_CASE("--offload is obeyed, and refused where it cannot be") {
@@ -142,4 +156,27 @@ TEST_CASE("--offload is obeyed, and refused where it cannot be") {
   } catch (const Error& error) {
     CHECK_THAT(error.what(), Catch::Matchers::Contains("try --ram-budget"));
   }
+}
+
+TEST_CASE("the picture is decoded whole where it fits, else in as few tiles as do") {
+  PlanInput in = a14b();
+  in.decode.height = 90;
+  in.decode.width = 160;
+  in.width = 1280;
+  in.height = 720;
+  CHECK_FALSE(make_plan(in, {.ram = 100 * kGB}).vae_tiling.is_tiled());
+  int64_t last = 1000;
+  for (int64_t ram = 4 * kGB; ram <= 16 * kGB; ram += kGB) {
+    const MemoryPlan plan = make_plan(in, {.ram = ram});
+    const int64_t tiles = plan.vae_tiling.rows * plan.vae_tiling.columns;
+    CHECK(tiles <= last);
+    last = tiles;
+    if (fits(plan)) CHECK(plan.peaks[2].host_bytes <= ram);
+  }
+  CHECK(last == 1);
+  CHECK(make_plan(in, {.ram = 6 * kGB}).vae_tiling.is_tiled());
+  CHECK(make_plan(in, {.ram = 100 * kGB, .vae_tiling = VaeTiling::kOn}).vae_tiling.is_tiled());
+  const MemoryPlan off = make_plan(in, {.ram = 6 * kGB, .vae_tiling = VaeTiling::kOff});
+  CHECK_FALSE(off.vae_tiling.is_tiled());
+  CHECK(off.smallest_ram > make_plan(in, {.ram = 6 * kGB}).smallest_ram);
 }

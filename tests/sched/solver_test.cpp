@@ -17,11 +17,11 @@ at::Tensor stub(const at::Tensor& x, int64_t t) {
 
 std::vector<at::Tensor> run(Solver solver, int64_t steps, double shift) {
   const auto schedule = sched::make_noise_schedule(solver, SigmaTable::kWan, steps, shift);
-  const auto state = sched::make_solver(solver, schedule);
+  sched::SolverState state(solver, schedule);
   at::Tensor x = at::tensor({1.0F, -0.5F, 0.25F, 2.0F});
   std::vector<at::Tensor> states;
   for (int64_t i = 0; i < steps; ++i) {
-    x = state->step(x, stub(x, schedule.timesteps[static_cast<size_t>(i)]), i);
+    x = state.step(x, stub(x, schedule.timesteps[static_cast<size_t>(i)]), {}, 1, i);
     states.push_back(x.clone());
   }
   return states;
@@ -63,10 +63,10 @@ TEST_CASE("a model that knows x0 reaches it with every solver") {
   for (const auto solver : {Solver::kUniPC, Solver::kDpmpp, Solver::kEuler}) {
     for (const int64_t steps : {1, 2, 3, 9}) {
       const auto schedule = sched::make_noise_schedule(solver, SigmaTable::kWan, steps, 5);
-      const auto state = sched::make_solver(solver, schedule);
+      sched::SolverState state(solver, schedule);
       at::Tensor x = at::tensor({1.0F, -0.5F, 0.25F, 2.0F});
       for (int64_t i = 0; i < steps; ++i)
-        x = state->step(x, (x - target) / schedule.sigmas[static_cast<size_t>(i)], i);
+        x = state.step(x, (x - target) / schedule.sigmas[static_cast<size_t>(i)], {}, 1, i);
       CHECK((x - target).abs().max().item<float>() < 2e-6F);
     }
   }
@@ -78,11 +78,24 @@ TEST_CASE("Euler with many steps approaches UniPC") {
   CHECK((euler - unipc).abs().max().item<float>() < 5e-3F);
 }
 
-TEST_CASE("guidance 1 equals cond") {
+TEST_CASE("guidance is part of the step; guidance 1 equals cond") {
+  at::manual_seed(1);
   const at::Tensor cond = at::randn({3, 4});
   const at::Tensor uncond = at::randn({3, 4});
-  CHECK(at::allclose(sched::guide(cond, uncond, 1.0), cond, 1e-6, 1e-6));
-  CHECK(at::allclose(sched::guide(cond, uncond, 3.0), uncond + 3 * (cond - uncond)));
+  const at::Tensor start = at::randn({3, 4});
+  for (const auto solver : {Solver::kUniPC, Solver::kDpmpp, Solver::kEuler}) {
+    const auto schedule = sched::make_noise_schedule(solver, SigmaTable::kWan, 3, 5);
+    const auto end = [&](const at::Tensor& c, const at::Tensor& u, double scale) {
+      sched::SolverState state(solver, schedule);
+      at::Tensor x = start;
+      for (int64_t i = 0; i < 3; ++i) x = state.step(x, c * (i + 1), u * (i + 1), scale, i);
+      return x;
+    };
+    CHECK(at::allclose(end(cond, uncond, 1.0), end(cond, cond, 1.0), 1e-6, 1e-6));
+    CHECK(at::allclose(end(cond, uncond, 3.0), end(uncond + 3 * (cond - uncond), cond, 1.0), 1e-5,
+                       1e-5));
+    CHECK_FALSE(at::allclose(end(cond, uncond, 3.0), end(cond, uncond, 1.0), 1e-2, 1e-2));
+  }
   CHECK_FALSE(sched::needs_uncond(1.0));
   CHECK(sched::needs_uncond(1.5));
 }

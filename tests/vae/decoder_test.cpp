@@ -13,50 +13,19 @@
 #include "ops/backend.h"
 #include "support/compare.h"
 #include "t2v/error.h"
-#include "weights/checkpoint.h"
+#include "vae/vae_fixture.h"
 
 namespace {
 
 using t2v::models::vae::Decoder;
 using t2v::models::vae::VaeSpec;
+using t2v::testing::decode_in_steps;
 using t2v::testing::max_error;
 using t2v::testing::mismatch;
 using t2v::testing::Tolerance;
-using t2v::weights::Checkpoint;
-using t2v::weights::ModelPart;
-using t2v::weights::WeightMap;
+using Fixture = t2v::testing::VaeFixture;
 
 constexpr Tolerance kFp32{.absolute = 2e-5, .relative = 0};
-
-struct Fixture {
-  explicit Fixture(const std::string& name)
-      : folder(std::string(T2V_FIXTURES) + "/vae/" + name),
-        spec(t2v::models::vae::read_vae_spec(folder + "/config.json")),
-        map(WeightMap::open(folder + "/diffusion_pytorch_model.safetensors", ModelPart::kVae,
-                            "vae")),
-        recorded(Checkpoint::open(folder + "/reference.safetensors")) {}
-
-  [[nodiscard]] Decoder decoder(at::ScalarType dtype) const { return {spec, map, dtype, at::kCPU}; }
-  [[nodiscard]] at::Tensor latents() const { return recorded.load("vae_input"); }
-  [[nodiscard]] at::Tensor video() const { return recorded.load("video"); }
-  [[nodiscard]] double bf16_distance() const {
-    return std::stod(recorded.metadata().at("bf16_distance"));
-  }
-
-  std::string folder;
-  VaeSpec spec;
-  WeightMap map;
-  Checkpoint recorded;
-};
-
-// In calls of `step` latent frames.
-at::Tensor decode(const Decoder& decoder, const at::Tensor& latents, int64_t step) {
-  auto stream = decoder.start(latents.size(2), latents.size(3));
-  std::vector<at::Tensor> chunks;
-  for (int64_t i = 0; i < latents.size(1); i += step)
-    chunks.push_back(stream.next(latents.narrow(1, i, std::min(step, latents.size(1) - i))));
-  return at::cat(chunks, 1);
-}
 
 double distance(const at::Tensor& got, const at::Tensor& expected) {
   return ((got - expected).norm() / expected.norm()).item<double>();
@@ -76,7 +45,7 @@ TEST_CASE("decoder = diffusers, fp32", "[vae][parity]") {
   for (const std::string& name : kNames) {
     const Fixture fixture(name);
     INFO(name);
-    const at::Tensor got = decode(fixture.decoder(at::kFloat), fixture.latents(), 1);
+    const at::Tensor got = decode_in_steps(fixture.decoder(at::kFloat), fixture.latents(), 1);
     at::Tensor expected = fixture.video();
     CHECK(mismatch(got, expected, kFp32) == "");
     // Negative control: one element off.
@@ -88,8 +57,8 @@ TEST_CASE("decoder = diffusers, fp32", "[vae][parity]") {
 TEST_CASE("decoder in bf16 is as close to fp32 as diffusers' own bf16", "[vae][parity]") {
   for (const std::string& name : kNames) {
     const Fixture fixture(name);
-    const double got =
-        distance(decode(fixture.decoder(at::kBFloat16), fixture.latents(), 1), fixture.video());
+    const double got = distance(
+        decode_in_steps(fixture.decoder(at::kBFloat16), fixture.latents(), 1), fixture.video());
     INFO(name << ": " << got << ", diffusers " << fixture.bf16_distance());
     CHECK(got <= 1.25 * fixture.bf16_distance());
     CHECK(got > 1e-5);  // bf16 indeed
@@ -103,9 +72,11 @@ TEST_CASE("decoder = composed twin", "[vae]") {
     const at::Tensor expected =
         t2v::models::vae::reference::decode(fixture.spec, fixture.map, latents);
     CHECK(expected.size(1) == fixture.spec.num_frames(4));
-    CHECK(mismatch(decode(fixture.decoder(at::kFloat), latents, 1), expected, kFp32) == "");
+    CHECK(mismatch(decode_in_steps(fixture.decoder(at::kFloat), latents, 1), expected, kFp32) ==
+          "");
     const ReferenceBackend reference;
-    CHECK(mismatch(decode(fixture.decoder(at::kFloat), latents, 1), expected, kFp32) == "");
+    CHECK(mismatch(decode_in_steps(fixture.decoder(at::kFloat), latents, 1), expected, kFp32) ==
+          "");
   }
 }
 
@@ -123,9 +94,9 @@ TEST_CASE("decoding in pieces of any size gives the same bits", "[vae]") {
   const at::Tensor latents = at::randn({fixture.spec.z_dim, 5, 2, 3});
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const Decoder decoder = fixture.decoder(dtype);
-    const at::Tensor whole = decode(decoder, latents, 5);
-    CHECK(at::equal(whole, decode(decoder, latents, 1)));
-    CHECK(at::equal(whole, decode(decoder, latents, 2)));
+    const at::Tensor whole = decode_in_steps(decoder, latents, 5);
+    CHECK(at::equal(whole, decode_in_steps(decoder, latents, 1)));
+    CHECK(at::equal(whole, decode_in_steps(decoder, latents, 2)));
   }
 }
 
@@ -135,7 +106,7 @@ TEST_CASE("a later latent frame never changes an earlier frame", "[vae]") {
   const at::Tensor latents = at::randn({fixture.spec.z_dim, 4, 2, 2});
   at::Tensor other = latents.clone();
   other.select(1, 3).add_(1);
-  const at::Tensor a = decode(decoder, latents, 1), b = decode(decoder, other, 1);
+  const at::Tensor a = decode_in_steps(decoder, latents, 1), b = decode_in_steps(decoder, other, 1);
   const int64_t same = fixture.spec.num_frames(3);
   CHECK(at::equal(a.narrow(1, 0, same), b.narrow(1, 0, same)));
   CHECK_FALSE(at::equal(a, b));
@@ -151,8 +122,8 @@ TEST_CASE("streams of one decoder do not see each other", "[vae]") {
   const at::Tensor a = first.next(x.narrow(1, 0, 1));
   const at::Tensor b = second.next(y.narrow(1, 0, 1));
   const at::Tensor c = first.next(x.narrow(1, 1, 1));
-  CHECK(at::equal(at::cat({a, c}, 1), decode(decoder, x, 1)));
-  for (int i = 0; i < 6; ++i) CHECK(at::equal(b, decode(decoder, y, 1).narrow(1, 0, 1)));
+  CHECK(at::equal(at::cat({a, c}, 1), decode_in_steps(decoder, x, 1)));
+  for (int i = 0; i < 6; ++i) CHECK(at::equal(b, decode_in_steps(decoder, y, 1).narrow(1, 0, 1)));
 }
 
 TEST_CASE("memory of a stream does not grow with the video's length", "[vae]") {
@@ -196,7 +167,7 @@ TEST_CASE("decoding is the same with either back end for convolutions, at a larg
           "[vae]") {
   const Fixture fixture("narrow");
   const at::Tensor latents = at::randn({fixture.spec.z_dim, 2, 4, 13});
-  const at::Tensor fused = decode(fixture.decoder(at::kFloat), latents, 1);
+  const at::Tensor fused = decode_in_steps(fixture.decoder(at::kFloat), latents, 1);
   const ReferenceBackend reference;
-  CHECK(max_error(decode(fixture.decoder(at::kFloat), latents, 1), fused) < 2e-5);
+  CHECK(max_error(decode_in_steps(fixture.decoder(at::kFloat), latents, 1), fused) < 2e-5);
 }

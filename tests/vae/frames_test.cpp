@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <catch2/catch.hpp>
+#include <cmath>
 
 TEST_CASE("frames_to_rgb8 rounds, limits and interleaves", "[frames]") {
   const at::Tensor frames =
@@ -30,4 +31,23 @@ TEST_CASE("frames_to_rgb8 rounds, limits and interleaves", "[frames]") {
   CHECK(byte(0, 1, 2) == 255);
   const at::Tensor last = frames.permute({1, 2, 3, 0}).contiguous().permute({3, 0, 1, 2});
   CHECK(at::equal(t2v::ops::frames_to_rgb8(last), rgb));
+}
+
+TEST_CASE("frames_to_rgb8 counts what is not finite", "[frames]") {
+  at::Tensor frames = at::zeros({3, 2, 2, 2});
+  const at::Tensor rgb8 = at::empty({2, 2, 2, 3}, at::kByte);
+  const at::Tensor count = at::zeros({1}, at::kInt);
+  t2v::ops::frames_to_rgb8(frames, rgb8, count);
+  CHECK(count.item<int>() == 0);
+  frames[0][1][0][0] = std::nan("");
+  frames[2][0][1][1] = HUGE_VAL;
+  frames[1][1][1][0] = -HUGE_VAL;
+  t2v::ops::frames_to_rgb8(frames, rgb8, count);
+  CHECK(count.item<int>() == 3);
+  CHECK(rgb8[1][0][0][0].item<int>() == 0);
+  CHECK(rgb8[0][1][1][2].item<int>() == 255);
+  CHECK(rgb8[1][1][0][1].item<int>() == 0);
+  t2v::ops::frames_to_rgb8(frames, rgb8, {});
+  t2v::ops::frames_to_rgb8(frames, rgb8, count);  // added to what is there
+  CHECK(count.item<int>() == 6);
 }

@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
           [&] { static_cast<void>(ffn(x)); });
   const at::Tensor q = at::randn({spec.num_heads, rows, spec.head_size}, dtype);
   for (const auto& [name, backend] : {std::pair{"attention_auto", ops::AttentionBackend::kAuto},
-                                      {"attention_aten", ops::AttentionBackend::kAten}})
+                                      {"attention_flash", ops::AttentionBackend::kFlash}})
     measure(name, repeats, 4 * tokens * tokens * static_cast<double>(spec.size()),
             [&, b = backend] { ops::attention(q, q, q, {}, b); });
   measure("forward", repeats, forward_flop(spec, tokens, text_rows + 1), [&] {

@@ -71,7 +71,7 @@ def main() -> None:
                       "ratio_cpu": round(cpu / their_cpu, 3), "ratio_wall": round(wall / their_wall, 3),
                       "share_of_gemm_peak": round(rate / peak, 3), "gemm_peak_gflops": round(peak, 1),
                       "attention_gflops": round(ours[0]["attention_auto"]["gflop_per_cpu_s"], 1),
-                      "attention_aten_gflops": round(ours[0]["attention_aten"]["gflop_per_cpu_s"], 1),
+                      "attention_flash_gflops": round(ours[0]["attention_flash"]["gflop_per_cpu_s"], 1),
                       "peak_rss_gb": ours[0]["peak_rss_gb"]["value"]}))
 
 

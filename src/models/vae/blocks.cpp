@@ -1,9 +1,13 @@
 #include "models/vae/blocks.h"
 
+#include <ATen/ops/_scaled_dot_product_efficient_attention.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
-#include <ATen/ops/stack.h>
+
+#include <cmath>
 
 #include "core/check.h"
+#include "models/vae/fold_taps.h"
 #include "ops/vae_norm.h"
 
 namespace t2v::models::vae {
@@ -22,13 +26,24 @@ ops::Linear load_pointwise(const Placement& from, const std::string& name) {
           from.host_fp32(name + ".bias").to(from.device, from.dtype)};
 }
 
-// Taps of a kernel of three along `dim`, as seen from the small picture: even outputs see the pixel
-// before and their own, odd ones their own and the next.
-at::Tensor fold_taps(const at::Tensor& weight, int64_t dim, int64_t parity) {
-  const at::Tensor first = weight.select(dim, 0), middle = weight.select(dim, 1),
-                   last = weight.select(dim, 2);
-  return parity == 0 ? at::stack({first, middle + last}, dim)
-                     : at::stack({first + middle, last}, dim);
+// Softmax(q k^T / sqrt(C)) v for one head of C channels; q, k, v [T, 1, L, C], each a slice of a
+// wider tensor.
+at::Tensor attend(const std::vector<at::Tensor>& qkv) {
+  if (qkv[0].is_cpu())
+    return at::scaled_dot_product_attention(qkv[0].contiguous(), qkv[1].contiguous(),
+                                            qkv[2].contiguous());
+  // Heads this wide are too wide for LibTorch's flash attention. The kernel that takes them is
+  // called by its name: what else could be chosen holds L x L scores in memory. It wants multiples
+  // of 8 channels; zeros change nothing.
+  const int64_t channels = qkv[0].size(3);
+  const int64_t missing = (8 - channels % 8) % 8;
+  const auto wide = [&](const at::Tensor& x) {
+    return missing == 0 ? x : at::constant_pad_nd(x, {0, missing});
+  };
+  const at::Tensor mixed = std::get<0>(at::_scaled_dot_product_efficient_attention(
+      wide(qkv[0]), wide(qkv[1]), wide(qkv[2]), std::nullopt, /*compute_log_sumexp=*/false,
+      /*dropout_p=*/0.0, /*is_causal=*/false, 1 / std::sqrt(static_cast<double>(channels))));
+  return mixed.narrow(3, 0, channels);
 }
 
 }  // namespace
@@ -49,9 +64,9 @@ at::Tensor ResidualBlock::forward(StreamMemory& memory, const at::Tensor& x) con
   VideoSize out_size = size;
   out_size.channels = conv1_.out_channels();
   const at::Tensor hidden = memory.video(Purpose::kHidden, out_size);
-  ops::vae_norm(x, norm1_, NormActivation::kSilu, conv1_.input(memory, size));
+  ops::vae_norm(x, {}, norm1_, NormActivation::kSilu, conv1_.input(memory, size));
   conv1_.finish(memory, size, hidden, {});
-  ops::vae_norm(hidden, norm2_, NormActivation::kSilu, conv2_.input(memory, out_size));
+  ops::vae_norm(hidden, {}, norm2_, NormActivation::kSilu, conv2_.input(memory, out_size));
   at::Tensor out = x;
   if (conv_shortcut_) {
     out = memory.video(Purpose::kBlockA, out_size);
@@ -70,24 +85,19 @@ void AttentionBlock::forward(at::Tensor& x) const {
   const VideoSize size = size_of(x);
   const int64_t pixels = size.height * size.width;
   at::Tensor normed = at::empty_like(x);
-  ops::vae_norm(x, norm_, NormActivation::kNone, normed);
+  ops::vae_norm(x, {}, norm_, NormActivation::kNone, normed);
   const auto qkv = to_qkv_(normed.view({-1, size.channels}))
                        .view({size.frames, 1, pixels, 3 * size.channels})
                        .chunk(3, -1);
-  const at::Tensor mixed = at::scaled_dot_product_attention(
-      qkv[0].contiguous(), qkv[1].contiguous(), qkv[2].contiguous());
+  const at::Tensor mixed = attend(qkv);
   x.add_(proj_(mixed.reshape({-1, size.channels})).view(x.sizes()));
 }
 
 Upsampler::Upsampler(const Placement& from, const std::string& name, bool time,
                      size_t& next_index) {
-  const at::Tensor weight =
-      from.host_fp32(name + ".resample.1.weight").unsqueeze(2);  // [O, C, 1, 3, 3]
   const at::Tensor bias = from.host_fp32(name + ".resample.1.bias");
-  for (int64_t row = 0; row < 2; ++row)
-    for (int64_t column = 0; column < 2; ++column)
-      phases_.emplace_back(fold_taps(fold_taps(weight, 3, row), 4, column), bias, from.dtype,
-                           from.device);
+  for (const at::Tensor& weight : folded_phases(from.host_fp32(name + ".resample.1.weight")))
+    phases_.emplace_back(weight.unsqueeze(2), bias, from.dtype, from.device);
   if (!time) return;
   index_ = next_index++;
   const auto weights = from.host_fp32(name + ".time_conv.weight").chunk(2, 0);

@@ -10,7 +10,17 @@
 
 namespace t2v::models::vae {
 
-struct DecoderNetwork;
+class Network;
+
+// Two forms of the network with equal results up to rounding. kChunks: all frames of a latent frame
+// together, for our loops on the CPU. kFrames: one after the other over rings of three frames,
+// without copies to caches, for cuDNN.
+enum class NetworkForm { kChunks, kFrames };
+NetworkForm network_form(c10::DeviceType device);
+
+// The type to decode in for a run in `run_dtype`. fp16 would clip in the VAE: fp32 on the CPU, bf16
+// on CUDA. In a narrow VAE few channels share the rounding errors of bf16, and fp32 costs little.
+at::ScalarType decoder_dtype(const VaeSpec& spec, at::ScalarType run_dtype, c10::DeviceType device);
 
 // z * std + mean: what the denoiser made (unit variance) -> what the decoder takes.
 // latents [z, T, h, w]; fp32 out.
@@ -30,7 +40,8 @@ class Stream {
   // The returned tensor may be channels-last in memory.
   at::Tensor next(const at::Tensor& latents);
 
-  // Bytes of caches and work buffers so far; constant from the third latent frame on.
+  // Bytes of caches and work buffers so far; constant from the third latent frame on. Temporaries
+  // and weights are not in it: decode_bytes.h.
   [[nodiscard]] int64_t memory_bytes() const;
 
  private:
@@ -46,6 +57,8 @@ class Decoder {
   // sums, norms in fp32). Throws Error{kModel}; one error lists all missing and misshapen tensors.
   Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
           at::Device device);
+  Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
+          at::Device device, NetworkForm form);
   ~Decoder();
   Decoder(Decoder&&) noexcept;
   Decoder& operator=(Decoder&&) noexcept;
@@ -55,7 +68,9 @@ class Decoder {
   [[nodiscard]] const VaeSpec& spec() const noexcept;
 
  private:
-  std::shared_ptr<const DecoderNetwork> network_;
+  VaeSpec spec_;
+  at::Device device_;
+  std::shared_ptr<const Network> network_;
 };
 
 }  // namespace t2v::models::vae

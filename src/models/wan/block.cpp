@@ -3,6 +3,9 @@
 #include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "core/check.h"
 #include "models/wan/weights.h"
 #include "ops/attention.h"
@@ -22,7 +25,54 @@ at::Tensor join(const std::vector<at::Tensor>& parts) {
   return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
 
+// Rows of one sequence that lie in a range of rows of all sequences.
+struct Piece {
+  size_t sequence = 0;
+  int64_t first_token = 0;  // in its sequence
+  int64_t offset = 0;       // in the range
+  int64_t rows = 0;
+};
+
+std::vector<Piece> pieces_of(const RowRange& range, int64_t tokens) {
+  std::vector<Piece> pieces;
+  for (int64_t row = range.begin; row < range.end;) {
+    const int64_t sequence = row / tokens;
+    const int64_t end = std::min(range.end, (sequence + 1) * tokens);
+    pieces.push_back(
+        {static_cast<size_t>(sequence), row - sequence * tokens, row - range.begin, end - row});
+    row = end;
+  }
+  return pieces;
+}
+
+at::Tensor rows_of(const at::Tensor& x, const RowRange& range) {
+  return x.narrow(0, range.begin, range.end - range.begin);
+}
+
 }  // namespace
+
+std::vector<RowRange> row_ranges(int64_t rows) {
+  const int64_t count = (rows + kMaxChunkRows - 1) / kMaxChunkRows;
+  const int64_t even = (rows + count - 1) / std::max<int64_t>(count, 1);
+  const int64_t step = (even + kChunkMultiple - 1) / kChunkMultiple * kChunkMultiple;
+  std::vector<RowRange> ranges;
+  for (int64_t begin = 0; begin < rows; begin += step)
+    ranges.push_back({begin, std::min(rows, begin + step)});
+  return ranges;
+}
+
+// Counted by the tensors of self_attention and finish_rows that are alive together.
+int64_t block_work_bytes(const TransformerSpec& spec, int64_t rows, int64_t element_bytes) {
+  const int64_t c = spec.size();
+  const auto ranges = row_ranges(rows);
+  const int64_t chunk = ranges.empty() ? 0 : ranges[0].end;
+  // q, k, v of all rows beside the packed form of a piece and, from the second piece on, its norm.
+  const int64_t projecting = 3 * rows * c + (ranges.size() > 1 ? 4 : 3) * chunk * c;
+  const int64_t attending = 4 * rows * c;  // q, k, v and the result
+  // The result of all rows beside what a piece needs: cross-attention, or the feed-forward.
+  const int64_t finishing = rows * c + chunk * std::max(4 * c, spec.ffn_size + 2 * c);
+  return std::max({projecting, attending, finishing}) * element_bytes;
+}
 
 void Block::expect(const TransformerSpec& spec, int64_t index, weights::Expectations& expected) {
   const std::string p = prefix_of(index);
@@ -97,47 +147,75 @@ Block::Modulation Block::modulate(const at::Tensor& time) const {
           .gate_ffn = rows[5]};
 }
 
-at::Tensor Block::self_attention(const at::Tensor& normed, const BlockContext& context) const {
-  const at::Tensor qkv = self_attn_qkv_(normed);
+at::Tensor Block::self_attention(const at::Tensor& x, const Modulation& m,
+                                 const BlockContext& context) const {
   const int64_t tokens = context.rope->num_tokens();
-  std::vector<at::Tensor> mixed;
-  for (size_t b = 0; b < context.prompts.size(); ++b) {
-    const auto heads = ops::qk_norm_rope(qkv.narrow(0, static_cast<int64_t>(b) * tokens, tokens),
-                                         self_attn_norm_q_, self_attn_norm_k_, *context.rope,
-                                         spec_.num_heads, spec_.eps);
-    mixed.push_back(ops::attention(heads.q, heads.k, heads.v));
+  std::vector<ops::QkvHeads> heads(context.prompts.size());
+  for (const RowRange& range : row_ranges(x.size(0))) {
+    const at::Tensor qkv = self_attn_qkv_(
+        ops::layer_norm_modulate(rows_of(x, range), m.scale_attn, m.shift_attn, spec_.eps, dtype_));
+    for (const Piece& piece : pieces_of(range, tokens)) {
+      ops::QkvHeads& parts = heads[piece.sequence];
+      if (!parts.q.defined()) parts = ops::empty_heads(qkv, spec_.num_heads, tokens);
+      ops::qk_norm_rope({.qkv = qkv.narrow(0, piece.offset, piece.rows),
+                         .norm_q = self_attn_norm_q_,
+                         .norm_k = self_attn_norm_k_,
+                         .rope = context.rope,
+                         .first_token = piece.first_token,
+                         .eps = spec_.eps},
+                        parts);
+    }
   }
-  return self_attn_o_(join(mixed));
+  std::vector<at::Tensor> mixed;
+  for (ops::QkvHeads& parts : heads) {
+    // Given away: they go before a result in the back end's layout is copied into ours.
+    mixed.push_back(ops::attention(std::move(parts.q), std::move(parts.k), std::move(parts.v), {},
+                                   context.attention));
+  }
+  return join(mixed);
 }
 
-at::Tensor Block::cross_attention(const at::Tensor& normed, const BlockContext& context) const {
-  const at::Tensor q = ops::rms_norm(cross_attn_q_(normed), cross_attn_norm_q_, spec_.eps);
-  const int64_t tokens = context.rope->num_tokens();
+at::Tensor Block::cross_attention(at::Tensor normed, const RowRange& range,
+                                  const BlockContext& context) const {
+  const at::Tensor q =
+      ops::rms_norm(cross_attn_q_(std::exchange(normed, {})), cross_attn_norm_q_, spec_.eps);
+  const auto backend = context.attention == ops::AttentionBackend::kReference
+                           ? context.attention
+                           : ops::AttentionBackend::kAuto;
   std::vector<at::Tensor> mixed;
-  for (size_t b = 0; b < context.prompts.size(); ++b) {
-    const at::Tensor heads = q.narrow(0, static_cast<int64_t>(b) * tokens, tokens)
-                                 .view({tokens, spec_.num_heads, spec_.head_size})
+  for (const Piece& piece : pieces_of(range, context.rope->num_tokens())) {
+    const at::Tensor heads = q.narrow(0, piece.offset, piece.rows)
+                                 .view({piece.rows, spec_.num_heads, spec_.head_size})
                                  .transpose(0, 1);
+    const CrossKeys& keys = *context.prompts[piece.sequence];
     mixed.push_back(
-        ops::attention(heads, context.prompts[b]->k, context.prompts[b]->v, context.key_bias[b]));
+        ops::attention(heads, keys.k, keys.v, context.key_bias[piece.sequence], backend));
   }
   return cross_attn_o_(join(mixed));
 }
 
+void Block::finish_rows(at::Tensor x, const at::Tensor& mixed, const Modulation& m,
+                        const RowRange& range, const BlockContext& context) const {
+  at::Tensor normed;
+  if (norm3_weight_.defined()) {
+    const ops::RowNorm norm3{ops::NormKind::kAffine, norm3_weight_, norm3_bias_};
+    normed =
+        ops::gate_residual_norm_(x, self_attn_o_(mixed), m.gate_attn, norm3, spec_.eps, dtype_);
+  } else {
+    ops::gate_residual_(x, self_attn_o_(mixed), m.gate_attn);
+    normed = x.to(dtype_);
+  }
+  const ops::RowNorm ffn_norm{ops::NormKind::kModulate, m.scale_ffn, m.shift_ffn};
+  const at::Tensor ffn_in = ops::gate_residual_norm_(
+      x, cross_attention(std::move(normed), range, context), {}, ffn_norm, spec_.eps, dtype_);
+  ops::gate_residual_(x, ffn_2_(ffn_0_(ffn_in, ops::Activation::kGeluTanh)), m.gate_ffn);
+}
+
 void Block::run(at::Tensor& x, const BlockContext& context) const {
   const Modulation m = modulate(context.time);
-  ops::gate_residual_(
-      x,
-      self_attention(ops::layer_norm_modulate(x, m.scale_attn, m.shift_attn, spec_.eps, dtype_),
-                     context),
-      m.gate_attn);
-  const at::Tensor normed = norm3_weight_.defined()
-                                ? ops::layer_norm(x, norm3_weight_, norm3_bias_, spec_.eps, dtype_)
-                                : x.to(dtype_);
-  ops::gate_residual_(x, cross_attention(normed, context), {});
-  const at::Tensor ffn_in =
-      ops::layer_norm_modulate(x, m.scale_ffn, m.shift_ffn, spec_.eps, dtype_);
-  ops::gate_residual_(x, ffn_2_(ffn_0_(ffn_in, ops::Activation::kGeluTanh)), m.gate_ffn);
+  const at::Tensor mixed = self_attention(x, m, context);
+  for (const RowRange& range : row_ranges(x.size(0)))
+    finish_rows(rows_of(x, range), rows_of(mixed, range), m, range, context);
 }
 
 }  // namespace t2v::models::wan

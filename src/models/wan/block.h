@@ -9,6 +9,7 @@
 
 #include "models/placement.h"
 #include "models/spec.h"
+#include "ops/attention.h"
 #include "ops/linear.h"
 #include "ops/rope.h"
 #include "weights/weight_map.h"
@@ -26,7 +27,21 @@ struct BlockContext {
   at::Tensor time;                        // fp32 [6, C], of this timestep
   std::vector<const CrossKeys*> prompts;  // one per sequence
   std::vector<at::Tensor> key_bias;       // fp32 [S] per sequence, or undefined
+  ops::AttentionBackend attention = ops::AttentionBackend::kAuto;  // of self-attention
 };
+
+// Long sequences go through everything but self-attention in pieces of about equal size, so that
+// no intermediate is as long as the sequence. 16384 rows fill a large GPU's matrix products.
+constexpr int64_t kMaxChunkRows = 16384;
+constexpr int64_t kChunkMultiple = 128;
+struct RowRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+std::vector<RowRange> row_ranges(int64_t rows);
+
+// The most that Block::run takes beside x, for so many rows (of all sequences together).
+int64_t block_work_bytes(const TransformerSpec& spec, int64_t rows, int64_t element_bytes);
 
 // The weights that make cross-attention keys and values are needed once per prompt only.
 enum class KeyWeights { kWith, kWithout };
@@ -53,10 +68,14 @@ class Block {
     at::Tensor shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn;  // fp32 [C]
   };
   [[nodiscard]] Modulation modulate(const at::Tensor& time) const;
-  [[nodiscard]] at::Tensor self_attention(const at::Tensor& normed,
+  // All rows of x -> what each token has gathered, [B*L, C].
+  [[nodiscard]] at::Tensor self_attention(const at::Tensor& x, const Modulation& m,
                                           const BlockContext& context) const;
-  [[nodiscard]] at::Tensor cross_attention(const at::Tensor& normed,
+  [[nodiscard]] at::Tensor cross_attention(at::Tensor normed, const RowRange& range,
                                            const BlockContext& context) const;
+  // The rest of the block for a range of rows; x and mixed are these rows.
+  void finish_rows(at::Tensor x, const at::Tensor& mixed, const Modulation& m,
+                   const RowRange& range, const BlockContext& context) const;
 
   TransformerSpec spec_;
   at::ScalarType dtype_;

@@ -122,8 +122,8 @@ void BlockPool::make_ready(int64_t index, bool first_pass) {
   const auto loaded = stream_->next();
   T2V_ASSERT(loaded.turn->block == index);
   if (plan_.homes[i] == BlockHome::kHostCached) {
-    auto copy = std::make_unique<Cached>(
-        Cached{*loaded.turn, weights::HostBuffer(loaded.turn->buffer_bytes, plan_.stream.pinned)});
+    auto copy = std::make_unique<Cached>(Cached{
+        *loaded.turn, weights::HostBuffer(loaded.turn->buffer_bytes, plan_.stream.allocate)});
     std::memcpy(copy->bytes.data(), loaded.data, static_cast<size_t>(loaded.turn->buffer_bytes));
     cached_[i] = std::move(copy);
   }

@@ -11,8 +11,6 @@
 namespace t2v::models::wan {
 namespace {
 
-// Branches share the products of short sequences; long ones gain nothing and would only take
-// memory.
 constexpr int64_t kMaxSharedTokens = 1024;
 
 // Runs before any weight is read, so that a wrong file is named at once.
@@ -24,6 +22,8 @@ const weights::WeightMap& checked(const weights::WeightMap& map, const Transform
 }
 
 }  // namespace
+
+bool runs_shared(int64_t num_tokens) noexcept { return num_tokens <= kMaxSharedTokens; }
 
 weights::Expectations Transformer::expectations(const TransformerSpec& spec) {
   weights::Expectations expected;
@@ -92,7 +92,7 @@ struct Group {
 
 std::vector<Group> make_groups(const at::Tensor& x, const std::vector<Condition*>& conditions,
                                int64_t num_tokens) {
-  if (num_tokens <= kMaxSharedTokens)
+  if (runs_shared(num_tokens))
     return {{x.repeat({static_cast<int64_t>(conditions.size()), 1}), conditions}};
   std::vector<Group> groups;
   for (Condition* condition : conditions)
@@ -123,6 +123,7 @@ std::vector<at::Tensor> Transformer::forward(const Pass& pass,
   BlockContext context;
   context.rope = &pass.rope;
   context.time = pass.time.blocks;
+  context.attention = pass.attention;
   for (int64_t i = 0; i < spec_.num_blocks; ++i) {
     // Every group runs before the block goes: one fetch serves all branches.
     const Block& block = pool_.get(i, hooks.around_load);

@@ -27,6 +27,10 @@ struct Condition {
   at::Tensor key_bias;          // fp32 [S], or undefined
 };
 
+// Whether guidance branches of sequences of this length share their matrix products. Long ones gain
+// nothing by it and would only take memory.
+bool runs_shared(int64_t num_tokens) noexcept;
+
 // Everything is resident and kept, and what is read comes by default options.
 BlockPlan resident_plan(const TransformerSpec& spec);
 
@@ -58,6 +62,7 @@ class Transformer {
     const at::Tensor& latents;  // fp32 [C, T, h, w]
     const TimeModulation& time;
     const ops::RopeTables& rope;
+    ops::AttentionBackend attention = ops::AttentionBackend::kAuto;
     BlockPool::Again again = BlockPool::Again::kLater;  // kNever: no pass will follow
   };
   // One fp32 [C_out, T, h, w] for each condition, in order.

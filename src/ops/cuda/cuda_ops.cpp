@@ -5,8 +5,10 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/cuda/cuda_video.h"
 #include "ops/launch.h"
 #include "t2v/kernels/gate_residual.h"
+#include "t2v/kernels/gate_residual_norm.h"
 #include "t2v/kernels/layer_norm_modulate.h"
 #include "t2v/kernels/qk_norm_rope.h"
 #include "t2v/kernels/rms_norm.h"
@@ -88,23 +90,21 @@ kernels::RopeAxisTable axis_table(const at::Tensor& x, const at::Tensor& cos, co
   return {cos.const_data_ptr<float>(), sin.const_data_ptr<float>()};
 }
 
-QkvHeads qk_norm_rope(const at::Tensor& input, const at::Tensor& norm_q, const at::Tensor& norm_k,
-                      const RopeTables& rope, int64_t num_heads, double eps) {
-  require_same_device(input, norm_q);
-  require_same_device(input, norm_k);
-  const Launch launch("qk_norm_rope", input);
-  const at::Tensor qkv = dense_rows(input);
-  const int64_t head_size = qkv.size(1) / (3 * num_heads);
-  const auto heads = [&] { return at::empty({num_heads, qkv.size(0), head_size}, qkv.options()); };
+void qk_norm_rope(const QkNormRope& in, const QkvHeads& out) {
+  require_same_device(in.qkv, in.norm_q);
+  require_same_device(in.qkv, in.norm_k);
+  const Launch launch("qk_norm_rope", in.qkv);
+  const at::Tensor qkv = dense_rows(in.qkv);
+  const RopeTables& rope = *in.rope;
+  const int64_t head_size = out.q.size(2);
   const int64_t spatial = head_size / 6;
-  QkvHeads result{heads(), heads(), heads()};
   kernels::QkNormRopeArgs args;
   args.qkv = qkv.const_data_ptr();
-  args.q = result.q.mutable_data_ptr();
-  args.k = result.k.mutable_data_ptr();
-  args.v = result.v.mutable_data_ptr();
-  args.norm_q = norm_q.const_data_ptr<float>();
-  args.norm_k = norm_k.const_data_ptr<float>();
+  args.q = out.q.mutable_data_ptr();
+  args.k = out.k.mutable_data_ptr();
+  args.v = out.v.mutable_data_ptr();
+  args.norm_q = in.norm_q.const_data_ptr<float>();
+  args.norm_k = in.norm_k.const_data_ptr<float>();
   args.frame_table =
       axis_table(qkv, rope.cos_frame, rope.sin_frame, rope.frames, head_size / 2 - 2 * spatial);
   args.row_table = axis_table(qkv, rope.cos_row, rope.sin_row, rope.height, spatial);
@@ -112,13 +112,14 @@ QkvHeads qk_norm_rope(const at::Tensor& input, const at::Tensor& norm_q, const a
   args.frames = rope.frames;
   args.height = rope.height;
   args.width = rope.width;
-  args.num_heads = num_heads;
+  args.num_heads = out.q.size(0);
   args.head_size = head_size;
+  args.first_token = in.first_token;
+  args.rows = qkv.size(0);
   args.qkv_row_stride = row_stride(qkv);
-  args.eps = static_cast<float>(eps);
+  args.eps = static_cast<float>(in.eps);
   args.dtype = kernel_dtype(qkv.scalar_type());
   launch.check(kernels::qk_norm_rope(args, launch.stream()));
-  return result;
 }
 
 void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate) {
@@ -138,6 +139,36 @@ void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& g
   launch.check(kernels::gate_residual(args, launch.stream()));
 }
 
+at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate,
+                               const RowNorm& norm, double eps, at::ScalarType out) {
+  T2V_ASSERT(branch.device() == x.device());
+  if (gate.defined()) require_same_device(x, gate);
+  require_same_device(x, norm.a);
+  require_same_device(x, norm.b);
+  const Launch launch("gate_residual_norm", x);
+  const at::Tensor added = dense_rows(branch);
+  at::Tensor result = at::empty(x.sizes(), x.options().dtype(out));
+  kernels::GateResidualNormArgs args;
+  args.x = x.mutable_data_ptr<float>();
+  args.branch = added.const_data_ptr();
+  args.gate = gate.defined() ? gate.const_data_ptr<float>() : nullptr;
+  args.scale = norm.a.const_data_ptr<float>();
+  args.shift = norm.b.const_data_ptr<float>();
+  args.out = result.mutable_data_ptr();
+  args.rows = x.size(0);
+  args.columns = x.size(1);
+  args.x_row_stride = row_stride(x);
+  args.branch_row_stride = row_stride(added);
+  args.out_row_stride = x.size(1);
+  args.eps = static_cast<float>(eps);
+  args.branch_dtype = kernel_dtype(added.scalar_type());
+  args.out_dtype = kernel_dtype(out);
+  args.modulation = norm.kind == NormKind::kModulate ? kernels::Modulation::kScaleShift
+                                                     : kernels::Modulation::kAffine;
+  launch.check(kernels::gate_residual_norm(args, launch.stream()));
+  return result;
+}
+
 constexpr OpTable kTable{
     .name = "cuda",
     .layer_norm_modulate = layer_norm_modulate,
@@ -145,6 +176,11 @@ constexpr OpTable kTable{
     .rms_norm = rms_norm,
     .qk_norm_rope = qk_norm_rope,
     .gate_residual_ = gate_residual_,
+    .gate_residual_norm_ = gate_residual_norm_,
+    .vae_norm = cuda::vae_norm,
+    .add_bias_residual = cuda::add_bias_residual,
+    .frames_to_rgb8 = cuda::frames_to_rgb8,
+    .solver_step = cuda::solver_step,
 };
 
 }  // namespace
@@ -153,13 +189,4 @@ constexpr OpTable kTable{
 // Found by load_cuda_backend() (ops/backend.h).
 extern "C" __attribute__((visibility("default"))) const t2v::ops::OpTable* t2v_cuda_ops() {
   return &t2v::ops::kTable;
-}
-
-// Found by available_cuda_bytes(). -1 when the runtime does not tell.
-extern "C" __attribute__((visibility("default"))) int64_t t2v_cuda_free_bytes(int device) {
-  size_t free = 0;
-  size_t total = 0;
-  if (cudaSetDevice(device) != cudaSuccess || cudaMemGetInfo(&free, &total) != cudaSuccess)
-    return -1;
-  return static_cast<int64_t>(free);
 }

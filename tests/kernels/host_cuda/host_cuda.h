@@ -1,7 +1,8 @@
-// Runs a CUDA kernel's source on the host: each thread of a block is a fibre, and all fibres go on
-// together from one synchronisation to the next. Force-included before a .cu that is compiled as
-// C++. Enough for kernels whose threads all meet at the same __syncthreads and full-warp shuffles;
-// it checks arithmetic and indices, not speed or races between barriers.
+// Runs a CUDA kernel's source on the host: each thread of a block is a fibre, force-included before
+// a .cu that is compiled as C++. A warp runs on alone until its next __syncthreads, so that a
+// missing barrier shows; lanes meet at shuffles and at the instructions of host_mma.h. It checks
+// arithmetic and indices, and what a test with poisoned memory can see of missing barriers and
+// waits; not speed. Threads of a warp may not diverge around the operations at which they meet.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -26,11 +27,27 @@ namespace t2v::host_cuda {
 // Blocks run so far, over all launches.
 extern long num_blocks_run;
 
+// The device that the kernels are told of. Defaults: the smallest supported, 100 and 99 KiB.
+struct Device {
+  int shared_bytes_per_multiprocessor = 100 * 1024;
+  int shared_bytes_per_block = 99 * 1024;
+};
+extern Device device;
+
 // Runs the body once for each thread of each block; the barrier must be reached by all that have
-// not returned.
-void run_grid(const dim3& grid, const dim3& block, const std::function<void()>& body);
+// not returned. Dynamic shared memory is NaN at the start of each block.
+void run_grid(const dim3& grid, const dim3& block, std::size_t shared_bytes,
+              const std::function<void()>& body);
+// Whether a launch with so much dynamic shared memory is allowed for this kernel.
+bool allows_shared(const void* kernel, std::size_t bytes);
 void barrier();
+
+// All lanes of the warp come, the last one runs `operation` on the numbers of the warp's threads
+// first .. first + lanes - 1. Every lane must name the same operation.
+void meet_warp(void (*operation)(unsigned first, unsigned lanes));
+
 float shuffle_xor(float value, int mask);
+bool any(bool value);
 
 }  // namespace t2v::host_cuda
 
@@ -38,11 +55,26 @@ inline void __syncthreads() { ::t2v::host_cuda::barrier(); }
 inline float __shfl_xor_sync(unsigned /*all*/, float value, int mask) {
   return ::t2v::host_cuda::shuffle_xor(value, mask);
 }
+inline int __any_sync(unsigned /*all*/, bool value) { return ::t2v::host_cuda::any(value); }
+inline void __syncwarp() { ::t2v::host_cuda::any(false); }
 inline float rsqrtf(float value) { return 1.0F / std::sqrt(value); }
+inline float __expf(float value) { return std::exp(value); }
+inline float __fdividef(float value, float divisor) { return value / divisor; }
+inline int atomicAdd(int* target, int value) {
+  const int old = *target;
+  *target += value;
+  return old;
+}
 
 template <typename Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Args),
                                const Args& args) {
-  ::t2v::host_cuda::run_grid(config->gridDim, config->blockDim, [&] { kernel(args); });
+  if (!::t2v::host_cuda::allows_shared(reinterpret_cast<const void*>(kernel),
+                                       config->dynamicSmemBytes))
+    return cudaErrorInvalidValue;
+  ::t2v::host_cuda::run_grid(config->gridDim, config->blockDim, config->dynamicSmemBytes,
+                             [&] { kernel(args); });
   return cudaSuccess;
 }
+
+#include "host_cuda/host_mma.h"

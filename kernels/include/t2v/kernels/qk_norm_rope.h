@@ -16,8 +16,9 @@ struct RopeAxisTable {
   const float* sin = nullptr;
 };
 
-// Row l of `qkv` holds q, k, v of token l = (frame * height + row) * width + column, each
-// [num_heads, head_size]. num_heads * head_size <= 16384; head_size even and <= 1024;
+// Row i of `qkv` holds q, k, v of token l = first_token + i = (frame * height + row) * width +
+// column, each [num_heads, head_size]; a sequence may come in pieces, the tokens of no piece stay
+// as they are. num_heads * head_size <= 16384; head_size even and <= 1024;
 // 3 * frames * height * width < 2^31; qkv_row_stride (elements) from 3 * num_heads * head_size to
 // 2^29. Pointers are aligned to their element; 16-byte accesses are used when all of them, the
 // stride and head_size allow it, else single elements. Inputs and outputs do not overlap.
@@ -37,6 +38,8 @@ struct QkNormRopeArgs {
   std::int64_t width = 0;
   std::int64_t num_heads = 0;
   std::int64_t head_size = 0;
+  std::int64_t first_token = 0;
+  std::int64_t rows = 0;  // of qkv; first_token + rows <= num_tokens = frames * height * width
   std::int64_t qkv_row_stride = 0;
   float eps = 1e-6F;
   DType dtype = DType::kFloat32;  // of qkv, q, k and v

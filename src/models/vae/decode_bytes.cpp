@@ -1,0 +1,183 @@
+#include "models/vae/decode_bytes.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "models/vae/frame_memory.h"
+#include "ops/conv2d.h"
+#include "ops/conv3d.h"
+
+namespace t2v::models::vae {
+namespace {
+
+using Sides = std::tuple<int, int64_t, int64_t, int64_t>;  // purpose, height, width, channels
+
+int64_t bytes_of(at::ScalarType dtype) { return static_cast<int64_t>(c10::elementSize(dtype)); }
+
+// Walks the network as ChunkNetwork runs from the second latent frame on.
+struct ChunkLayout {
+  enum Purpose : int { kHidden, kTimeInput, kBlockA, kBlockB, kBordered };
+
+  int64_t frames = 1, height = 0, width = 0;  // of the level
+  int64_t cached = 0;                         // elements
+  int64_t composed = 0;                       // of the largest convolution that LibTorch does
+  std::map<Sides, int64_t> buffers = {};      // frames in each
+  at::ScalarType dtype = at::kFloat;
+
+  void use(Purpose purpose, int64_t num_frames, int64_t channels) {
+    const int64_t border = purpose == kBordered ? 2 : 0;
+    int64_t& most = buffers[{purpose, height + border, width + border, channels}];
+    most = std::max(most, num_frames);
+  }
+  // What a convolution that is not ours makes beside its output.
+  void compose(int64_t in, int64_t num_frames, int64_t channels) {
+    if (ops::choose_conv_backend(dtype, in, at::kCPU) == ops::ConvBackend::kAten)
+      composed = std::max(composed, num_frames * height * width * channels);
+  }
+  void causal_conv(int64_t in, int64_t out) {
+    cached += 2 * height * width * in;
+    use(kBordered, frames + 2, in);
+    compose(in, frames, out);
+  }
+  void resnet(int64_t in, int64_t out) {
+    use(kHidden, frames, out);
+    causal_conv(in, out);
+    causal_conv(out, out);
+    if (in != out) use(kBlockA, frames, out);
+  }
+  void upsampler(const UpBlockSpec& block) {
+    const int64_t c = block.channels;
+    if (block.upsample_time) {
+      cached += 2 * height * width * c;
+      use(kTimeInput, frames + 2, c);
+      compose(c, frames, c);
+      frames *= 2;
+    }
+    use(kBordered, frames, c);
+    compose(c, frames, block.out_channels());
+    height *= 2;
+    width *= 2;
+    use(kBlockB, frames, block.out_channels());
+  }
+  [[nodiscard]] int64_t elements() const {
+    int64_t total = cached + composed;
+    for (const auto& [sides, num_frames] : buffers) {
+      const auto [purpose, rows, columns, channels] = sides;
+      total += num_frames * rows * columns * channels;
+    }
+    return total;
+  }
+};
+
+int64_t chunk_elements(const VaeSpec& spec, int64_t height, int64_t width, at::ScalarType dtype) {
+  ChunkLayout layout{.height = height, .width = width, .dtype = dtype};
+  const int64_t mid = spec.mid_channels();
+  layout.causal_conv(spec.z_dim, mid);
+  layout.use(ChunkLayout::kBlockB, 1, mid);
+  layout.resnet(mid, mid);
+  layout.resnet(mid, mid);
+  const auto blocks = spec.up_blocks();
+  for (const UpBlockSpec& block : blocks) {
+    for (int64_t i = 0; i <= spec.num_res_blocks; ++i)
+      layout.resnet(i == 0 ? block.in_channels : block.channels, block.channels);
+    if (block.upsample_space) layout.upsampler(block);
+  }
+  layout.causal_conv(blocks.back().out_channels(), spec.out_channels);
+  return layout.elements();
+}
+
+int64_t frame_elements(const VaeSpec& spec, int64_t height, int64_t width) {
+  int64_t total = 0;
+  for (const FrameBufferShape& buffer : frame_buffers(spec, height, width)) {
+    int64_t elements = 1;
+    for (const int64_t extent : buffer.shape) elements *= extent;
+    total += elements;
+  }
+  return total;
+}
+
+// The largest of what comes and goes: in the mid block's attention, or as frames leave (fp32 twice,
+// and bytes).
+int64_t temporary_bytes(const VaeSpec& spec, int64_t height, int64_t width, const DecodeJob& job) {
+  const int64_t row = spec.mid_channels() * bytes_of(job.dtype);
+  // Normed, q, k, v once packed and (CPU) once apart, the result; on CUDA its sums in fp32.
+  const int64_t attention =
+      height * width *
+      (job.form == NetworkForm::kChunks ? 8 * row : 5 * row + 4 * spec.mid_channels());
+  const int64_t scale = spec.spatial_factor();
+  const int64_t values = spec.temporal_factor() * height * width * scale * scale * 3;
+  return std::max(attention, values * (job.form == NetworkForm::kChunks ? 3 * 4 + 1 : 2 * 4 + 1));
+}
+
+int64_t host_bytes(const VaeSpec& spec, const DecodeJob& job, const Tiling& tiling) {
+  return decode_work_bytes(spec, job, tiling) +
+         (job.form == NetworkForm::kChunks ? decode_canvas_bytes(spec, job, tiling) : 0);
+}
+
+// Calls visit for each tiling that the picture's sides allow.
+template <typename Visit>
+void for_all_tilings(const DecodeJob& job, const Visit& visit) {
+  for (int64_t rows = 1; rows <= max_tiles(job.height); ++rows)
+    for (int64_t columns = 1; columns <= max_tiles(job.width); ++columns)
+      visit(Tiling{.rows = rows, .columns = columns});
+}
+
+}  // namespace
+
+int64_t decode_work_bytes(const VaeSpec& spec, const DecodeJob& job, const Tiling& tiling) {
+  const int64_t height = tile_extent(job.height, tiling.rows);
+  const int64_t width = tile_extent(job.width, tiling.columns);
+  const int64_t elements = job.form == NetworkForm::kChunks
+                               ? chunk_elements(spec, height, width, job.dtype)
+                               : frame_elements(spec, height, width);
+  return elements * bytes_of(job.dtype) + temporary_bytes(spec, height, width, job);
+}
+
+int64_t decode_canvas_bytes(const VaeSpec& spec, const DecodeJob& job, const Tiling& tiling) {
+  if (!tiling.is_tiled()) return 0;
+  const int64_t scale = spec.spatial_factor();
+  return spec.num_frames(job.num_latents) * job.height * job.width * scale * scale * 3 * 2;
+}
+
+int64_t frame_weight_bytes(const VaeSpec& spec, at::ScalarType dtype) {
+  const auto product = [](const std::vector<int64_t>& shape) {
+    int64_t elements = ops::Conv2d::padded(shape[0]);
+    for (size_t i = 1; i < shape.size(); ++i) elements *= shape[i];
+    return elements;
+  };
+  int64_t elements = 0;
+  for (const auto& tensor : decoder_tensors(spec).tensors) {
+    if (tensor.shape.size() < 4) continue;  // vectors
+    const bool causal = tensor.shape.size() == 5 && tensor.shape[2] == 3;
+    const bool folded = tensor.shape.size() == 4 && tensor.shape[3] == 3;  // 9 taps as 4 x 4
+    elements += product(tensor.shape) * (causal ? 3 : 1) * (folded ? 16 : 1) / (folded ? 9 : 1);
+  }
+  return elements * bytes_of(dtype);
+}
+
+std::optional<Tiling> choose_tiling(const VaeSpec& spec, const DecodeJob& job,
+                                    int64_t budget_bytes) {
+  std::optional<Tiling> best;
+  int64_t least = 0;
+  for_all_tilings(job, [&](const Tiling& tiling) {
+    const int64_t work = tile_extent(job.height, tiling.rows) * tiling.rows *
+                         tile_extent(job.width, tiling.columns) * tiling.columns;
+    if (best && work >= least) return;
+    if (host_bytes(spec, job, tiling) > budget_bytes) return;
+    best = tiling;
+    least = work;
+  });
+  return best;
+}
+
+Tiling smallest_tiling(const VaeSpec& spec, const DecodeJob& job) {
+  Tiling best;
+  for_all_tilings(job, [&](const Tiling& tiling) {
+    if (host_bytes(spec, job, tiling) < host_bytes(spec, job, best)) best = tiling;
+  });
+  return best;
+}
+
+}  // namespace t2v::models::vae
