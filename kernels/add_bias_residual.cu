@@ -6,6 +6,7 @@
 namespace t2v::kernels {
 namespace {
 
+constexpr int kPixelBlocks = 4;  // at once on a multiprocessor: 64 registers per thread
 constexpr int kValuesPerBatch = 16;  // of a lane: all loaded before the first is stored
 
 template <typename Y, typename Out, int kWidth>

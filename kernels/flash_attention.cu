@@ -31,20 +31,33 @@ struct Ring {
   }
 };
 
-// One head's rows in global memory.
+// One head's rows of an operand in global memory.
 template <typename T>
 struct Rows {
   const T* start;
   int stride;  // at most kMaxRow
   __device__ Rows(const void* base, std::int64_t head_offset, std::int64_t row_stride)
       : start(static_cast<const T*>(base) + head_offset), stride(static_cast<int>(row_stride)) {}
-
-  template <typename Shape>
-  __device__ void copy_keys(SharedAddress tile, const KeyRows& rows) const {
-    copy_tile<Shape, kKeyBlock>(tile, start + std::int64_t{rows.first} * stride, stride,
-                                rows.count);
-  }
 };
+
+// Asks for one block of keys, or of values, of a head. The address is made from the arguments each
+// time: pointers held over the loop would cost registers that the sums need.
+template <typename Shape>
+__device__ void copy_keys(SharedAddress tile, const FlashAttentionArgs& args, int head,
+                          const KeyRows& rows) {
+  const Rows<typename Shape::T> k(args.k, computed_anew(head) * args.k_head_stride,
+                                  args.k_row_stride);
+  copy_tile<Shape, kKeyBlock>(tile, k.start + std::int64_t{rows.first} * k.stride, k.stride,
+                              rows.count);
+}
+template <typename Shape>
+__device__ void copy_values(SharedAddress tile, const FlashAttentionArgs& args, int head,
+                            const KeyRows& rows) {
+  const Rows<typename Shape::T> v(args.v, computed_anew(head) * args.v_head_stride,
+                                  args.v_row_stride);
+  copy_tile<Shape, kKeyBlock>(tile, v.start + std::int64_t{rows.first} * v.stride, v.stride,
+                              rows.count);
+}
 
 // Adds the bias, and hides the keys behind the last row. The bias is divided by the scale first, so
 // that biased and plain scores go on alike.
@@ -164,15 +177,12 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocksPerMultiprocess
 
   const Ring<Shape> ring{shared_address(dynamic_shared())};
   const Rows<T> q(args.q, head * args.q_head_stride, args.q_row_stride);
-  const Rows<T> k(args.k, head * args.k_head_stride, args.k_row_stride);
-  const Rows<T> v(args.v, head * args.v_head_stride, args.v_row_stride);
   const Blocks blocks(params, head, query_block);
-  const int num_blocks = blocks.count();
 
   copy_tile<Shape, kQueryBlock>(ring.queries, q.start + std::int64_t{first_query} * q.stride,
                                 q.stride, static_cast<int>(args.num_queries) - first_query);
-  k.template copy_keys<Shape>(ring.keys(0), blocks.at(0));
-  if constexpr (Shape::kStages > 1) v.template copy_keys<Shape>(ring.values(0), blocks.at(0));
+  copy_keys<Shape>(ring.keys(0), args, head, blocks.at(0));
+  if constexpr (Shape::kStages > 1) copy_values<Shape>(ring.values(0), args, head, blocks.at(0));
   commit_copies();
 
   const SharedAddress queries = lane_address<Shape>(
@@ -187,18 +197,21 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocksPerMultiprocess
   OnlineSoftmax<Shape> softmax;
   softmax.reset();
 
-  for (int j = 0; j < num_blocks; ++j) {
+  bool more = true;
+  for (int j = 0; more; ++j) {
     const int stage = j & kLastStage;
+    more = j + 1 < blocks.count();
     // Behind the barrier: this block's keys are there, and all warps have left the block before.
     wait_copies<0>();
     __syncthreads();
     if constexpr (Shape::kStages > 1) {
-      if (j + 1 < num_blocks) {
-        k.template copy_keys<Shape>(ring.keys(stage ^ 1), blocks.at(j + 1));
-        v.template copy_keys<Shape>(ring.values(stage ^ 1), blocks.at(j + 1));
+      if (more) {
+        const KeyRows ahead = blocks.at(j + 1);
+        copy_keys<Shape>(ring.keys(stage ^ 1), args, head, ahead);
+        copy_values<Shape>(ring.values(stage ^ 1), args, head, ahead);
       }
     } else {
-      v.template copy_keys<Shape>(ring.values(0), blocks.at(j));
+      copy_values<Shape>(ring.values(0), args, head, blocks.at(j));
     }
     commit_copies();
 
@@ -208,14 +221,16 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocksPerMultiprocess
     if constexpr (Shape::kStages == 1) {
       wait_copies<0>();  // the values
       __syncthreads();   // and nobody needs these keys any more
-      if (j + 1 < num_blocks) k.template copy_keys<Shape>(ring.keys(0), blocks.at(j + 1));
+      if (more) copy_keys<Shape>(ring.keys(0), args, head, blocks.at(j + 1));
       commit_copies();
     }
     const KeyRows rows = blocks.at(j);
     if (args.key_bias || rows.count < kKeyBlock) edit_scores<Shape>(scores, params, rows);
     float factors[Shape::kRowTiles][2];
-    if (softmax.update(scores, factors, params.scale_log2)) scale_rows<Shape>(out, factors);
-    add_weighted_values<Shape>(out, scores,
+    Weights<Shape> weights;
+    if (softmax.update(scores, weights, factors, params.scale_log2))
+      scale_rows<Shape>(out, factors);
+    add_weighted_values<Shape>(out, weights,
                                lane_address<Shape>(ring.values(stage), quarter_rows_first(lane)));
   }
   finish_rows<Shape>(out, softmax, params, head, first_query + warp * Shape::kWarpRows);

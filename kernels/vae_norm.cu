@@ -8,6 +8,10 @@ namespace {
 
 constexpr float kMinLength = 1e-12F;
 
+// At once on a multiprocessor: 64 registers per thread, which fp32 pixels do not fit everywhere.
+template <typename T>
+constexpr int kPixelBlocks = sizeof(T) == 2 ? 4 : 3;
+
 // Channels of one lane. Wide: chunks of 16 bytes, held in registers. Narrow: single elements, read
 // again where they are needed.
 template <typename T, bool kNarrow>
@@ -54,7 +58,7 @@ class LaneValues {
 __device__ inline float silu(float x) { return __fdividef(x, 1.0F + __expf(-x)); }
 
 template <typename T, bool kNarrow>
-__global__ void __launch_bounds__(kPixelThreads, kPixelBlocks)
+__global__ void __launch_bounds__(kPixelThreads, kPixelBlocks<T>)
     vae_norm_kernel(const __grid_constant__ VaeNormArgs args) {
   using Values = LaneValues<T, kNarrow>;
   constexpr int kWidth = Values::kWidth;

@@ -94,33 +94,28 @@ struct Scores {
   }
 };
 
-// out += p * v. The fp32 fragments of p become operand A in place: C of two neighbouring 8-column
-// tiles is A of one 16-column step. p is rounded to T here.
+// The weights of a tile, rounded to T, two neighbouring keys per register: as fragment C, which for
+// two neighbouring tiles of 8 columns is fragment A of one step of 16.
 template <typename Shape>
-__device__ inline void add_weighted_values(
-    float (&out)[Shape::kRowTiles][Shape::kOutTiles][4],
-    const float (&p)[Shape::kRowTiles][Shape::kScoreTiles][4], SharedAddress values) {
+using Weights = std::uint32_t[Shape::kRowTiles][Shape::kScoreTiles][2];
+
+// out += p * v.
+template <typename Shape>
+__device__ inline void add_weighted_values(float (&out)[Shape::kRowTiles][Shape::kOutTiles][4],
+                                           const Weights<Shape>& p, SharedAddress values) {
   constexpr typename Shape::T kType{};
 #pragma unroll
   for (int step = 0; step < kKeyBlock / 16; ++step) {
-    std::uint32_t a[Shape::kRowTiles][4];
-#pragma unroll
-    for (int m = 0; m < Shape::kRowTiles; ++m) {
-      const auto& left = p[m][2 * step];
-      const auto& right = p[m][2 * step + 1];
-      a[m][0] = pack(left[0], left[1], kType);
-      a[m][1] = pack(left[2], left[3], kType);
-      a[m][2] = pack(right[0], right[1], kType);
-      a[m][3] = pack(right[2], right[3], kType);
-    }
 #pragma unroll
     for (int n = 0; n < Shape::kOutTiles; n += 2) {
       std::uint32_t b[4];
       load_matrices_transposed(b, (values ^ (n / 2 * kStepBytes)) + step * 16 * Shape::kRowBytes);
 #pragma unroll
       for (int m = 0; m < Shape::kRowTiles; ++m) {
-        multiply_add(out[m][n], a[m], b[0], b[1], kType);
-        multiply_add(out[m][n + 1], a[m], b[2], b[3], kType);
+        const std::uint32_t a[4] = {p[m][2 * step][0], p[m][2 * step][1], p[m][2 * step + 1][0],
+                                    p[m][2 * step + 1][1]};
+        multiply_add(out[m][n], a, b[0], b[1], kType);
+        multiply_add(out[m][n + 1], a, b[2], b[3], kType);
       }
     }
   }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "device/flash_params.cuh"
+#include "device/mma.cuh"
 
 namespace t2v::kernels {
 
@@ -32,28 +33,27 @@ class DenseBlocks {
 class ListedBlocks {
  public:
   __device__ ListedBlocks(const FlashParams& params, int head, int query_block)
-      : table_(params.args.table), num_keys_(static_cast<int>(params.args.num_keys)) {
-    const KeyBlockList& list = params.args.list;
-    count_ = params.num_key_blocks;
-    if (!list.lut) return;
-    const int list_head = list.scope == ListScope::kPerHead ? head : 0;
-    const std::int64_t row = std::int64_t{list_head} * params.num_query_blocks + query_block;
-    blocks_ = list.lut + row * list.max_blocks;
-    count_ = list.counts[row];
+      : params_(params), list_row_(query_block) {
+    if (params.args.list.scope == ListScope::kPerHead)
+      list_row_ += head * params.num_query_blocks;  // at most the grid
   }
-  [[nodiscard]] __device__ int count() const { return count_; }
+  [[nodiscard]] __device__ int count() const {
+    const KeyBlockList& list = params_.args.list;
+    return list.lut ? list.counts[list_row_] : params_.num_key_blocks;
+  }
   [[nodiscard]] __device__ KeyRows at(int index) const {
-    const int block = blocks_ ? blocks_[index] : index;
-    if (table_.first_row) return {table_.first_row[block], table_.num_rows[block]};
+    const KeyBlockList& list = params_.args.list;
+    const KeyBlockTable& table = params_.args.table;
+    const int block =
+        list.lut ? list.lut[computed_anew(list_row_) * list.max_blocks + index] : index;
+    if (table.first_row) return {table.first_row[block], table.num_rows[block]};
     const int first = block * kKeyBlock;
-    return {first, min(kKeyBlock, num_keys_ - first)};
+    return {first, min(kKeyBlock, static_cast<int>(params_.args.num_keys) - first)};
   }
 
  private:
-  KeyBlockTable table_;
-  const std::int32_t* blocks_ = nullptr;
-  int num_keys_;
-  int count_;
+  const FlashParams& params_;
+  int list_row_;
 };
 
 }  // namespace t2v::kernels

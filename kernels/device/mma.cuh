@@ -7,17 +7,22 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <cstring>
 
 namespace t2v::kernels {
 
 // Two 16-bit values in one register, the first in the low half. Round to nearest even.
 __device__ inline std::uint32_t pack(float low, float high, __nv_bfloat16 /*type*/) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const std::uint32_t*>(&pair);
+  std::uint32_t word = 0;
+  memcpy(&word, &pair, sizeof(word));
+  return word;
 }
 __device__ inline std::uint32_t pack(float low, float high, __half /*type*/) {
   const __half2 pair = __floats2half2_rn(low, high);
-  return *reinterpret_cast<const std::uint32_t*>(&pair);
+  std::uint32_t word = 0;
+  memcpy(&word, &pair, sizeof(word));
+  return word;
 }
 
 #if !defined(T2V_HOST_CUDA)
@@ -92,6 +97,13 @@ __device__ inline float fast_exp2(float x) {
   float result;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
   return result;
+}
+
+// The same value, of which the compiler knows nothing: what depends on it is computed here and now,
+// not kept in registers since before the loop.
+__device__ inline int computed_anew(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
 }
 
 #endif  // !T2V_HOST_CUDA

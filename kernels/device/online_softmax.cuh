@@ -2,8 +2,7 @@
 // Rows lie as in fragment C of m16n8k16: four neighbouring lanes share rows lane/4 and lane/4 + 8.
 #pragma once
 
-#include "device/flash_params.cuh"
-#include "device/mma.cuh"
+#include "device/flash_tile.cuh"
 
 namespace t2v::kernels {
 
@@ -38,9 +37,11 @@ struct OnlineSoftmax {
     }
   }
 
-  // Scores become exp2(scores * scale - max); `factors` is what older sums must be multiplied by,
-  // exactly 1 where the maximum has not changed. Returns whether any row of the warp has another.
-  __device__ bool update(Scores& scores, Factors& factors, float scale) {
+  // weights = exp2(scores * scale - max), rounded after they were summed; `factors` is what older
+  // sums must be multiplied by, exactly 1 where the maximum has not changed. Returns whether any
+  // row of the warp has another.
+  __device__ bool update(const Scores& scores, Weights<Shape>& weights, Factors& factors,
+                         float scale) {
     bool changed = false;
 #pragma unroll
     for (int m = 0; m < Shape::kRowTiles; ++m) {
@@ -59,11 +60,11 @@ struct OnlineSoftmax {
         float added = 0.0F;
 #pragma unroll
         for (int n = 0; n < Shape::kScoreTiles; ++n) {
-#pragma unroll
-          for (int i = 2 * half; i < 2 * half + 2; ++i) {
-            scores[m][n][i] = fast_exp2(fmaf(scores[m][n][i], scale, -origin));
-            added += scores[m][n][i];
-          }
+          const float left = fast_exp2(fmaf(scores[m][n][2 * half], scale, -origin));
+          const float right = fast_exp2(fmaf(scores[m][n][2 * half + 1], scale, -origin));
+          added += left;
+          added += right;
+          weights[m][n][half] = pack(left, right, typename Shape::T{});
         }
         sum[m][half] = fmaf(sum[m][half], factor, added);
         max[m][half] = now;

@@ -1,4 +1,5 @@
-// Sums over a warp and over a block. The order of additions is fixed: same input, same bits.
+// Sums and maxima over a warp and over a block. The order of additions is fixed: same input, same
+// bits.
 #pragma once
 
 #include "t2v/kernels/launch_shape.h"
@@ -9,6 +10,14 @@ __device__ inline float warp_sum(float value) {
 #pragma unroll
   for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
     value += __shfl_xor_sync(0xffffffffU, value, offset);
+  }
+  return value;
+}
+
+__device__ inline float warp_max(float value) {
+#pragma unroll
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(0xffffffffU, value, offset));
   }
   return value;
 }
@@ -25,6 +34,17 @@ __device__ inline float block_sum(float value, float* partial) {
   if (lane == 0) partial[warp] = sum;
   __syncthreads();
   return warp_sum(lane < num_warps ? partial[lane] : 0.0F);
+}
+
+// The largest value over all threads of a block, in the same way. Values are not negative.
+__device__ inline float block_max(float value, float* partial) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int num_warps = static_cast<int>(blockDim.x) / kWarpSize;
+  const float largest = warp_max(value);
+  if (lane == 0) partial[warp] = largest;
+  __syncthreads();
+  return warp_max(lane < num_warps ? partial[lane] : 0.0F);
 }
 
 }  // namespace t2v::kernels

@@ -32,6 +32,9 @@ constexpr std::array<Quality, 6> kQualities{{{"libx264", 18, 51},
                                              {"libvpx", 10, 63},
                                              {"libaom-av1", 20, 63}}};
 
+constexpr int kNvencQuality = 19;  // close to libx264 at 18
+constexpr int kNvencMax = 51;
+
 constexpr std::array<std::string_view, 10> kPresets{"ultrafast", "superfast", "veryfast", "faster",
                                                     "fast",      "medium",    "slow",     "slower",
                                                     "veryslow",  "placebo"};
@@ -159,6 +162,26 @@ bool has_option(const AVCodec& codec, const char* name) {
                      0, AV_OPT_SEARCH_FAKE_OBJ) != nullptr;
 }
 
+// NVENC's constant quality is a target of its variable rate without a bound on the rate; no B
+// frames, whose number would depend on the GPU's generation.
+void add_nvenc(const SinkOptions& options, EncoderPlan& plan) {
+  const int quality = options.crf.value_or(kNvencQuality);
+  T2V_REQUIRE(quality >= 1 && quality <= kNvencMax, ErrorKind::kUsage,
+              "quality is out of range: ", quality, ", ", plan.codec->name, " takes 1 (best) to ",
+              kNvencMax, " (--crf); try ", kNvencQuality);
+  const std::string& preset = options.encoder_preset;
+  const bool known = preset.size() == 2 && preset[0] == 'p' && preset[1] >= '1' && preset[1] <= '7';
+  T2V_REQUIRE(preset.empty() || known, ErrorKind::kUsage, "unknown preset '",
+              escape_control(preset), "' of ", plan.codec->name,
+              " (--encoder-preset); try p1 (fastest) to p7");
+  plan.options = {{"preset", preset.empty() ? "p5" : preset},
+                  {"tune", "hq"},
+                  {"rc", "vbr"},
+                  {"cq", str(quality)},
+                  {"b", "0"},
+                  {"bf", "0"}};
+}
+
 void add_quality(const SinkOptions& options, EncoderPlan& plan) {
   const AVCodec& codec = *plan.codec;
   const auto found = std::find_if(kQualities.begin(), kQualities.end(),
@@ -204,6 +227,10 @@ void add_preset(const SinkOptions& options, EncoderPlan& plan) {
 
 }  // namespace
 
+bool is_nvenc(const AVCodec& codec) noexcept {
+  return std::string_view(codec.name).ends_with("_nvenc");
+}
+
 EncoderPlan plan_encoder(const SinkOptions& options, bool odd_width, bool odd_height) {
   const OutputFormat format = output_format_of(options.path);
   EncoderPlan plan;
@@ -220,6 +247,10 @@ EncoderPlan plan_encoder(const SinkOptions& options, bool odd_width, bool odd_he
   T2V_REQUIRE(descriptor && is_codable(*descriptor), ErrorKind::kUsage, "video encoder ",
               plan.codec->name, " takes no pixel format that t2v can make (--codec); try libx264");
   plan.layout = layout_of(*descriptor);
+  if (is_nvenc(*plan.codec)) {
+    add_nvenc(options, plan);
+    return plan;
+  }
   add_quality(options, plan);
   add_fine_chroma(plan);
   add_preset(options, plan);

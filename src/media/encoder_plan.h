@@ -19,6 +19,9 @@ struct EncoderPlan {
   std::vector<std::pair<std::string, std::string>> options;  // private options of the codec
 };
 
+// An encoder of NVIDIA's GPUs: it is in libavcodec whether or not there is a GPU.
+bool is_nvenc(const AVCodec& codec) noexcept;
+
 // With an odd width or height most codecs cannot halve the chroma: then yuv444p is chosen, or the
 // error says so. Throws Error{kUsage} naming the flag.
 EncoderPlan plan_encoder(const SinkOptions& options, bool odd_width, bool odd_height);

@@ -54,6 +54,9 @@ VideoEncoder::VideoEncoder(const EncoderPlan& plan, const Settings& settings)
   }
   forget_av_log();
   const int code = avcodec_open2(codec_.get(), plan.codec, options.address());
+  T2V_REQUIRE(code >= 0 || code == AVERROR(EINVAL) || !is_nvenc(*plan.codec), ErrorKind::kDevice,
+              "video encoder ", plan.codec->name, " cannot be used here for ", settings.width, "x",
+              settings.height, ": ", av_reason(code), " (--codec); try --codec libx264");
   T2V_REQUIRE(code >= 0, ErrorKind::kUsage, "video encoder ", plan.codec->name, " refuses ",
               settings.width, "x", settings.height, " ", av_get_pix_fmt_name(plan.pix_fmt), " at ",
               settings.rate.num, "/", settings.rate.den, " fps: ", av_reason(code),

@@ -30,6 +30,12 @@ struct RowNorm {
   at::Tensor a, b;  // fp32 [C]: scale and shift, or weight and bias
 };
 
+// Rows for int8 matrix products: value = values * row_scale.
+struct QuantisedRows {
+  at::Tensor values;     // int8 [L, C]
+  at::Tensor row_scale;  // fp32 [L]
+};
+
 enum class NormActivation { kNone, kSilu };
 
 // Tensors of one solver step, fp32, all of one shape. Undefined: its coefficient is 0; uncond
@@ -71,6 +77,8 @@ struct OpTable {
   void (*gate_residual_)(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate);
   at::Tensor (*gate_residual_norm_)(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate,
                                     const RowNorm& norm, double eps, at::ScalarType out);
+  QuantisedRows (*layer_norm_quantise)(const at::Tensor& x, const RowNorm& norm, double eps,
+                                       int64_t rotation_group);
   void (*vae_norm)(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& gamma,
                    NormActivation activation, const at::Tensor& out);
   void (*add_bias_residual)(const at::Tensor& y, const at::Tensor& bias, const at::Tensor& residual,

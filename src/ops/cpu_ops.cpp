@@ -208,6 +208,11 @@ at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at
                                           : layer_norm(x, norm.a, norm.b, eps, out);
 }
 
+QuantisedRows layer_norm_quantise(const at::Tensor& x, const RowNorm& norm, double eps,
+                                  int64_t rotation_group) {
+  return reference_ops().layer_norm_quantise(x, norm, eps, rotation_group);
+}
+
 }  // namespace
 
 const OpTable& cpu_ops() {
@@ -219,6 +224,7 @@ const OpTable& cpu_ops() {
       .qk_norm_rope = qk_norm_rope,
       .gate_residual_ = gate_residual_,
       .gate_residual_norm_ = gate_residual_norm_,
+      .layer_norm_quantise = layer_norm_quantise,
       .vae_norm = cpu::vae_norm,
       .add_bias_residual = reference::add_bias_residual,
       .frames_to_rgb8 = reference::frames_to_rgb8,

@@ -1,5 +1,7 @@
 #include "ops/device.h"
 
+#include <map>
+#include <mutex>
 #include <new>
 
 #include "core/check.h"
@@ -27,7 +29,16 @@ const DeviceTable& table_of(c10::Device device) {
 
 }  // namespace
 
-DeviceFacts device_facts(c10::Device device) { return table_of(device).facts(device.index()); }
+// Asked once: the driver takes its time to answer.
+const DeviceFacts& device_facts(c10::Device device) {
+  static std::mutex mutex;
+  static std::map<int, DeviceFacts> known;
+  const std::lock_guard lock(mutex);
+  const int index = device.index();
+  const auto found = known.find(index);
+  if (found != known.end()) return found->second;
+  return known.emplace(index, table_of(device).facts(index)).first->second;
+}
 
 int64_t available_device_bytes(c10::Device device) {
   const int64_t bytes = table_of(device).available_bytes(device.index());

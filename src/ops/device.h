@@ -30,7 +30,7 @@ struct DeviceTable {
   void (*free_pinned)(void* memory);
 };
 
-DeviceFacts device_facts(c10::Device device);
+const DeviceFacts& device_facts(c10::Device device);
 
 // Memory for tensors: what is free and what this process' allocator has already. Throws
 // Error{kDevice} also when the driver does not tell.

@@ -83,6 +83,27 @@ at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at
                                           : layer_norm(x, norm.a, norm.b, eps, out);
 }
 
+// H4 (x) H4 (x) ..., [group, group]; H4 is regular: each row sums to 1, so a constant stays one.
+at::Tensor rotation_matrix(int64_t group, at::Device device) {
+  const at::Tensor h4 =
+      at::tensor({1, 1, 1, -1, 1, 1, -1, 1, 1, -1, 1, 1, -1, 1, 1, 1}, at::kFloat).view({4, 4}) / 2;
+  at::Tensor matrix = h4;
+  while (matrix.size(0) < group) matrix = at::kron(matrix, h4);
+  return matrix.to(device);
+}
+
+QuantisedRows layer_norm_quantise(const at::Tensor& x, const RowNorm& norm, double eps,
+                                  int64_t rotation_group) {
+  at::Tensor y = norm.kind == NormKind::kModulate ? layer_norm_modulate(x, norm.a, norm.b, eps, at::kFloat)
+                                                  : layer_norm(x, norm.a, norm.b, eps, at::kFloat);
+  if (rotation_group > 0)
+    y = at::matmul(y.unflatten(1, {-1, rotation_group}), rotation_matrix(rotation_group, y.device()))
+            .flatten(1);
+  const at::Tensor scale = y.abs().amax(1).clamp_min(1e-5) / 127;
+  return {.values = (y / scale.unsqueeze(1)).round_().clamp_(-127, 127).to(at::kChar),
+          .row_scale = scale};
+}
+
 }  // namespace
 
 const OpTable& reference_ops() {
@@ -94,6 +115,7 @@ const OpTable& reference_ops() {
       .qk_norm_rope = qk_norm_rope,
       .gate_residual_ = gate_residual_,
       .gate_residual_norm_ = gate_residual_norm_,
+      .layer_norm_quantise = layer_norm_quantise,
       .vae_norm = reference::vae_norm,
       .add_bias_residual = reference::add_bias_residual,
       .frames_to_rgb8 = reference::frames_to_rgb8,

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "core/check.h"
+#include "core/escape.h"
 #include "core/log.h"
 #include "ops/backend.h"
 #include "ops/device.h"
@@ -103,8 +104,12 @@ Compute choose_compute(const EngineOptions& options) {
                                                           : ops::OpBackend::kFused);
   const at::Device device = choose_device(options);
   if (!device.is_cpu()) set_cuda_rules();
+  const auto attention = ops::attention_backend(options.attention);
+  T2V_REQUIRE(attention.has_value(), ErrorKind::kUsage, "no attention back end '",
+              core::escape_control(options.attention, 60),
+              "' (--attention); try auto, cudnn, flash, own or reference");
   return {device, choose_dtype(options.dtype, device),
-          choose_text_device(options.text_encoder_device, device)};
+          choose_text_device(options.text_encoder_device, device), *attention};
 }
 
 std::string describe(const Compute& compute) {

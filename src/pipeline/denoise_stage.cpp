@@ -171,9 +171,12 @@ class Denoiser {
                          .bytes_done = loaded_bytes_,
                          .bytes_total = weights.checkpoint().bytes_total()});
             }};
-    const auto outputs = transformer.forward(
-        {.latents = latents_, .time = state_->times.at(timestep), .rope = rope_, .again = again},
-        conditions, hooks);
+    const auto outputs = transformer.forward({.latents = latents_,
+                                              .time = state_->times.at(timestep),
+                                              .rope = rope_,
+                                              .attention = run_.compute().attention,
+                                              .again = again},
+                                             conditions, hooks);
     for (const at::Tensor& output : outputs) {
       run_.dump().add(indexed("call%02d_output", num_calls_), output.unsqueeze(0));
       run_.dump().add(indexed("call%02d_timestep", num_calls_), at::tensor({timestep}, at::kLong));

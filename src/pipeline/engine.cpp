@@ -35,7 +35,10 @@ class WanEngine final : public Engine {
         model_(open_model(options, open_storage(options))),
         compute_(choose_compute(options)),
         loras_(open_loras(options, model_)),
-        base_host_bytes_(current_host_bytes()) {}
+        base_host_bytes_(current_host_bytes()) {
+    ops::require_attention(compute_.attention, compute_.device, compute_.dtype,
+                           model_.transformer.head_size);
+  }
 
   Recipe resolve(const Request& request) const override {
     Recipe recipe = resolve_recipe(request, model_);
@@ -83,24 +86,29 @@ class WanEngine final : public Engine {
     return make_geometry(r.width, r.height, r.frames, model_.geometry_rules());
   }
 
-  // Errors of the libraries below become ours; memory of a failed run is given back, so that the
-  // next one starts as the first did.
+  // Memory of a failed run is given back, so that the next one starts as the first did.
   Report guarded(const std::function<Report()>& work) {
     const c10::InferenceMode no_gradients;
+    Report report;
     try {
-      return work();
-    } catch (const Error&) {
+      translated([&] { report = work(); });
+    } catch (...) {
       give_up_memory();
       throw;
+    }
+    return report;
+  }
+
+  // Errors of the libraries below become ours.
+  void translated(const std::function<void()>& work) const {
+    try {
+      work();
     } catch (const std::bad_alloc&) {
-      give_up_memory();
       throw Error(ErrorKind::kOutOfMemory,
                   "out of host memory; try a smaller --ram-budget, a smaller --size or fewer "
                   "--frames");
     } catch (const c10::Error& error) {
-      const Error ours = from_torch_error(error, device_room());
-      give_up_memory();
-      throw ours;
+      throw from_torch_error(error, device_room());
     }
   }
 
@@ -197,7 +205,7 @@ class WanEngine final : public Engine {
   void decode_or_rescue(const at::Tensor& latents, const models::vae::Tiling& tiling,
                         const VideoFormat& format, const GenerateOutputs& outputs, Run& run) {
     try {
-      run_decode_stage(model_, latents, format, outputs.sink, run, tiling);
+      translated([&] { run_decode_stage(model_, latents, format, outputs.sink, run, tiling); });
     } catch (const Error& error) {
       if (outputs.rescue_latents_path.empty() || error.kind() == ErrorKind::kCancelled) throw;
       std::string saved;

@@ -1,6 +1,6 @@
-// What the GPU tests of the fused ops share. The truth is fp64, made by ATen's own operations on the
-// device; a fused op may err at most twice as much as its composed twin in the storage type, plus
-// fp32 rounding.
+// What the GPU tests of the fused ops share. The truth is fp64, made by ATen's own operations on
+// the device; a fused op may err at most twice as much as its composed twin in the storage type,
+// plus fp32 rounding.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -16,16 +16,16 @@ struct Size {
   [[nodiscard]] int64_t numel() const { return frames * height * width * channels; }
 };
 
-constexpr Size kSizes[] = {{1, 1, 1, 1},   {2, 3, 5, 3},     {1, 4, 4, 16},    {3, 5, 7, 96},
-                           {2, 9, 6, 192}, {1, 7, 5, 384},   {2, 3, 3, 1000},  {1, 3, 2, 1024},
+constexpr Size kSizes[] = {{1, 1, 1, 1},   {2, 3, 5, 3},      {1, 4, 4, 16},    {3, 5, 7, 96},
+                           {2, 9, 6, 192}, {1, 7, 5, 384},    {2, 3, 3, 1000},  {1, 3, 2, 1024},
                            {1, 5, 6, 97},  {1, 480, 832, 96}, {4, 90, 160, 384}};
 
 bool too_large(const Size& size) {
   return t2v::support::tiny_shapes_only() && size.numel() > 100000;
 }
 
-// Places for a result: dense, inside a border, every second pixel of every second row, behind an odd
-// offset. What is not the result is NaN.
+// Places for a result: dense, inside a border, every second pixel of every second row, behind an
+// odd offset. What is not the result is NaN.
 struct Target {
   at::Tensor all;
   at::Tensor video;  // a view of it
@@ -180,8 +180,11 @@ TEST_CASE("solver_step on the device agrees with its twin") {
                                       .x0_2 = normal({size})};
     const t2v::ops::SolverInputs few{.x = full.x, .cond = full.cond};
     // One float behind an aligned address.
-    t2v::ops::SolverInputs odd = full;
-    odd.cond = at::cat({full.cond.narrow(0, 0, 1), full.cond}).narrow(0, 1, size);
+    const t2v::ops::SolverInputs odd = [&] {
+      t2v::ops::SolverInputs in = full;
+      in.cond = at::cat({full.cond.narrow(0, 0, 1), full.cond}).narrow(0, 1, size);
+      return in;
+    }();
     for (const auto* in : {&full, &few, &odd}) {
       const auto& c = in == &few ? first : all;
       const t2v::ops::SolverInputs exact{.x = wide(in->x),

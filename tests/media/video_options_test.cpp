@@ -1,8 +1,10 @@
 // Flags of the video codecs: what is refused before work, with which words, and what is taken.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <filesystem>
 
 #include "media/decoded_video.h"
+#include "media/encoder_plan.h"
 #include "media/test_clips.h"
 
 namespace t2v::media {
@@ -48,6 +50,36 @@ TEST_CASE("flags that cannot work are refused before work") {
     CHECK(text.find("try") != std::string::npos);
   }
   CHECK(folder.names().empty());
+}
+
+TEST_CASE("the encoders of GPUs: flags are checked first, then whether there is a GPU") {
+  const TempFolder folder;
+  for (const std::string codec : {"h264_nvenc", "hevc_nvenc"}) {
+    if (!avcodec_find_encoder_by_name(codec.c_str())) continue;  // a libavcodec without NVENC
+    const std::string quality =
+        refusal({.path = "a.mp4", .codec = codec, .crf = 0}, folder, 256, 256);
+    CHECK(quality.find("1 (best) to 51 (--crf)") != std::string::npos);
+    const std::string preset =
+        refusal({.path = "a.mp4", .codec = codec, .encoder_preset = "slow"}, folder, 256, 256);
+    CHECK(preset.find("p1 (fastest) to p7") != std::string::npos);
+    const auto plan = plan_encoder({.path = "a.mp4", .codec = codec, .crf = 30}, false, false);
+    const std::vector<std::pair<std::string, std::string>> expected{
+        {"preset", "p5"}, {"tune", "hq"}, {"rc", "vbr"}, {"cq", "30"}, {"b", "0"}, {"bf", "0"}};
+    CHECK(plan.options == expected);
+    CHECK(plan.pix_fmt == AV_PIX_FMT_YUV420P);
+    const SinkOptions options{.path = folder / "a.mp4", .codec = codec};
+    if (std::filesystem::exists("/dev/nvidiactl")) {
+      const Clip clip = gradient(256, 256, 9);
+      write_clip(clip, options);
+      CHECK(decode_video(options.path).rgb.size() == 9);
+      continue;
+    }
+    const std::string device =
+        thrown_text([&] { create_media()->validate(options, 256, 256, 16); }, ErrorKind::kDevice);
+    CAPTURE(device);
+    CHECK(device.find("try --codec libx264") != std::string::npos);
+    CHECK(folder.names().empty());
+  }
 }
 
 TEST_CASE("an odd size is refused only where it was made impossible by hand") {

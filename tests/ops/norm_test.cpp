@@ -185,6 +185,30 @@ TEST_CASE("gate_residual_norm_ equals the two ops one after the other") {
   }
 }
 
+TEST_CASE("layer_norm_quantise: rotated values, and back again") {
+  at::manual_seed(9);
+  const at::Tensor x = at::randn({5, 512}) * 2 + 1;
+  const ops::RowNorm norm{.a = at::randn({512}), .b = at::randn({512})};
+  const at::Tensor y = ops::layer_norm_modulate(x, norm.a, norm.b, kEps, at::kFloat);
+  for (const int64_t group : {0, 64, 256}) {
+    const auto rows = ops::layer_norm_quantise(x, norm, kEps, group);
+    CHECK(rows.values.scalar_type() == at::kChar);
+    CHECK(rows.values.abs().amax(1).to(at::kInt).eq(127).all().item<bool>());
+    const at::Tensor z = rows.values.to(at::kFloat) * rows.row_scale.unsqueeze(1);
+    if (group == 0) {
+      CHECK(((z - y).abs() <= 0.51 * rows.row_scale.unsqueeze(1)).all().item<bool>());
+      continue;
+    }
+    // A rotation: groups keep their norms and, the matrix being regular, their sums.
+    const at::Tensor before = y.view({5, -1, group});
+    const at::Tensor after = z.view({5, -1, group});
+    CHECK((before.norm(2, -1) - after.norm(2, -1)).abs().max().item<float>() < 0.05F);
+    CHECK((before.sum(-1) - after.sum(-1)).abs().max().item<float>() < 1.0F);
+    CHECK((before - after).abs().max().item<float>() > 0.5F);
+  }
+  CHECK_THROWS_AS(ops::layer_norm_quantise(x, norm, kEps, 128), Error);
+}
+
 TEST_CASE("wrong shapes and types are refused") {
   const at::Tensor x = at::randn({4, 8});
   const at::Tensor v = at::randn({8});

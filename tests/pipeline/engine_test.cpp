@@ -93,6 +93,45 @@ TEST_CASE("saved latents decode to the same frames; they may start a run") {
   CHECK(third.frames == 9);
 }
 
+namespace {
+
+// Runs out of memory as LibTorch's allocator does, at the first event of one stage.
+class FullListener final : public ProgressListener {
+ public:
+  explicit FullListener(Stage stage) : stage_(stage) {}
+  void on_progress(const ProgressEvent& event) override {
+    if (event.stage == stage_)
+      throw c10::OutOfMemoryError({"f", "f", 1}, "CUDA out of memory. Tried to allocate 2 GiB. x");
+  }
+
+ private:
+  Stage stage_;
+};
+
+}  // namespace
+
+TEST_CASE("memory that runs out ends one run, keeps what was computed, and the next run works") {
+  MemorySink expected;
+  generate(small_recipe(9), expected);
+  const std::string path = temporary("engine_full.safetensors");
+  for (const Stage stage : {Stage::kTextEncode, Stage::kDenoise, Stage::kVaeDecode}) {
+    fs::remove(path);
+    FullListener full(stage);
+    MemorySink sink;
+    try {
+      engine().generate(small_recipe(9), {.sink = &sink, .rescue_latents_path = path}, full, {});
+      FAIL("no error");
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kOutOfMemory);
+    }
+    CHECK_FALSE(sink.finished);
+    CHECK(fs::exists(path) == (stage == Stage::kVaeDecode));
+    MemorySink next;
+    generate(small_recipe(9), next);
+    CHECK(next.bytes == expected.bytes);
+  }
+}
+
 TEST_CASE("a sink that fails costs nothing but the sink") {
   MemorySink broken;
   broken.fail = true;

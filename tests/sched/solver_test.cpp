@@ -6,6 +6,7 @@
 #include <catch2/catch.hpp>
 
 #include "sched/guidance.h"
+#include "sched/solver_coefficients.h"
 
 using namespace t2v;
 
@@ -68,6 +69,40 @@ TEST_CASE("a model that knows x0 reaches it with every solver") {
       for (int64_t i = 0; i < steps; ++i)
         x = state.step(x, (x - target) / schedule.sigmas[static_cast<size_t>(i)], {}, 1, i);
       CHECK((x - target).abs().max().item<float>() < 2e-6F);
+    }
+  }
+}
+
+// With every x0 estimate equal to c, latents alpha*c + sigma*noise stay on their line: a corrected
+// x at sigma[i], the next one at sigma[i+1].
+TEST_CASE("the coefficients of every step keep latents on the line from noise to x0") {
+  using Coefficients = ops::SolverCoefficients (*)(const sched::SigmaScalars&, int64_t);
+  const std::pair<Solver, Coefficients> solvers[] = {{Solver::kUniPC, sched::unipc_coefficients},
+                                                     {Solver::kDpmpp, sched::dpmpp_coefficients},
+                                                     {Solver::kEuler, sched::euler_coefficients}};
+  for (const auto& [solver, coefficients] : solvers) {
+    for (const int64_t steps : {1, 2, 3, 40}) {
+      const sched::SigmaScalars s(sched::make_noise_schedule(solver, SigmaTable::kWan, steps, 5));
+      for (int64_t i = 0; i < steps; ++i) {
+        CAPTURE(static_cast<int>(solver), steps, i);
+        const ops::SolverCoefficients c = coefficients(s, i);
+        CHECK(c.sigma == s.sigma(i));
+        CHECK(c.guidance == 1);
+        CHECK(c.predict_x * s.sigma(i) == Approx(s.sigma(i + 1)).margin(1e-12));
+        CHECK(c.predict_x * s.alpha(i) + c.predict_x0 + c.predict_x0_1 ==
+              Approx(s.alpha(i + 1)).margin(1e-12));
+        CHECK(c.keeps_x() == (solver != Solver::kUniPC || i == 0));
+        if (c.keeps_x()) continue;
+        CHECK(c.correct_x == 0);
+        CHECK(c.correct_last * s.sigma(i - 1) == Approx(s.sigma(i)).margin(1e-12));
+        CHECK(c.correct_last * s.alpha(i - 1) + c.correct_x0 + c.correct_x0_1 + c.correct_x0_2 ==
+              Approx(s.alpha(i)).margin(1e-12));
+        CHECK((c.correct_x0_2 != 0) == (i > 1));
+      }
+      const ops::SolverCoefficients last = coefficients(s, steps - 1);
+      CHECK(last.predict_x == 0);
+      CHECK(last.predict_x0 == 1);
+      CHECK(last.predict_x0_1 == 0);
     }
   }
 }

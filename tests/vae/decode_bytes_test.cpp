@@ -8,6 +8,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "models/vae/tile_canvas.h"
 #include "ops/frames.h"
 #include "vae/vae_fixture.h"
 
@@ -65,6 +66,31 @@ TEST_CASE("decoding takes the memory that was predicted, within 5 %", "[vae]") {
                   << ", measured " << measured);
     CHECK(predicted / measured > 0.95);
     CHECK(predicted / measured < 1.05);
+  }
+  at::set_num_threads(threads);
+}
+
+TEST_CASE("decoding in tiles takes the memory that was predicted, within 5 %", "[vae]") {
+  const std::string folder = std::string(T2V_SOURCE_DIR) + "/models/shapes/vae";
+  const VaeSpec spec = read_vae_spec(folder + "/config.json");
+  const auto map = t2v::weights::WeightMap::open(folder, t2v::weights::ModelPart::kVae, "vae");
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const Decoder decoder(spec, map, at::kBFloat16, at::kCPU);
+  for (const Tiling& tiling : {Tiling{.rows = 2, .columns = 1}, Tiling{.rows = 2, .columns = 2}}) {
+    const DecodeJob job{.num_latents = 3, .height = 40, .width = 44, .dtype = at::kBFloat16};
+    const at::Tensor latents = at::randn({spec.z_dim, 3, 40, 44});
+    const auto meter = std::make_shared<Meter>();
+    {
+      const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, meter);
+      decode_tiles(decoder, latents, tiling, [](auto&&...) {});
+    }
+    const auto predicted = static_cast<double>(decode_work_bytes(spec, job, tiling) +
+                                               decode_canvas_bytes(spec, job, tiling));
+    INFO(tiling.rows << " x " << tiling.columns << ": predicted " << predicted << ", measured "
+                     << meter->peak());
+    CHECK(predicted / static_cast<double>(meter->peak()) > 0.95);
+    CHECK(predicted / static_cast<double>(meter->peak()) < 1.05);
   }
   at::set_num_threads(threads);
 }

@@ -86,7 +86,8 @@ TEST_CASE("frame by frame: streams do not see each other, memory is constant and
   // The prediction adds temporaries.
   CHECK(t2v::models::vae::decode_work_bytes(fixture.spec, job, {}) > bytes);
   int64_t elements = 0;
-  for (const auto& buffer : t2v::models::vae::frame_buffers(fixture.spec, 4, 6)) {
+  for (const auto& buffer :
+       t2v::models::vae::frame_buffers(fixture.spec, 4, 6, t2v::models::vae::NetworkPart::kWhole)) {
     int64_t count = 1;
     for (const int64_t extent : buffer.shape) count *= extent;
     elements += count;

@@ -1,6 +1,6 @@
 // One forward of a Wan transformer with random weights of the real shape, made on the spot: time,
 // the roofline from this device's own GEMM and attention peaks, the share of the element-wise ops.
-//   bench_step [--model a14b] [--size 1280x720] [--frames 81] [--device cuda] [--repeats 3]
+//   bench_step [--model a14b] [--size 832x480,1280x720] [--frames 81] [--device cuda] [--repeats 2]
 //              [--blocks 0] [--attention auto] [--peaks 1]
 // JSON lines. blocks 0: all of the model; fewer: the first so many, which is said in the output.
 #include <ATen/Context.h>
@@ -11,6 +11,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,7 @@ constexpr int64_t kTextRows = 20;  // of a prompt; the padding is folded into on
 struct Job {
   TransformerSpec spec;
   std::string model;
+  std::string size;                           // px, as asked
   int64_t frames = 0, height = 0, width = 0;  // of the latents
   int repeats = 3;
   ops::AttentionBackend attention = ops::AttentionBackend::kAuto;
@@ -60,23 +62,30 @@ Flop flop_of(const Job& job) {
           .cross = blocks * 4 * n * (kTextRows + 1) * c};
 }
 
-Job read_job(const bench::Arguments& arguments) {
+// One for each of the sizes "WxH,WxH".
+std::vector<Job> read_jobs(const bench::Arguments& arguments) {
   Job job;
   job.model = arguments.text("model");
   job.spec = pipeline::random_model_spec(job.model).transformer;
   if (arguments.number("blocks") > 0)
     job.spec.num_blocks = std::min(job.spec.num_blocks, arguments.number("blocks"));
-  const std::string& size = arguments.text("size");
-  const size_t cross = size.find('x');
-  T2V_REQUIRE(cross != std::string::npos, ErrorKind::kUsage, "--size: expected WIDTHxHEIGHT");
-  job.width = std::stoll(size.substr(0, cross)) / 8;
-  job.height = std::stoll(size.substr(cross + 1)) / 8;
   job.frames = (arguments.number("frames") - 1) / 4 + 1;
   job.repeats = static_cast<int>(arguments.number("repeats"));
   const auto attention = ops::attention_backend(arguments.text("attention"));
   T2V_REQUIRE(attention.has_value(), ErrorKind::kUsage, "--attention: no such back end");
   job.attention = *attention;
-  return job;
+  std::vector<Job> jobs;
+  std::istringstream sizes(arguments.text("size"));
+  for (std::string size; std::getline(sizes, size, ',');) {
+    const size_t cross = size.find('x');
+    T2V_REQUIRE(cross != std::string::npos, ErrorKind::kUsage, "--size: expected WIDTHxHEIGHT");
+    job.size = size;
+    job.width = std::stoll(size.substr(0, cross)) / 8;
+    job.height = std::stoll(size.substr(cross + 1)) / 8;
+    jobs.push_back(job);
+  }
+  T2V_REQUIRE(!jobs.empty(), ErrorKind::kUsage, "--size: expected WIDTHxHEIGHT");
+  return jobs;
 }
 
 std::unique_ptr<Transformer> make_transformer(const Job& job, at::Device device) {
@@ -196,66 +205,63 @@ double elementwise_ms(const DeviceClock& clock, const Job& job) {
   return sum * static_cast<double>(job.spec.num_blocks);
 }
 
-bench::Spread measure_forward(const DeviceClock& clock, const Job& job) {
-  const auto transformer = make_transformer(job, clock.device());
-  transformer->begin_prompt();
+// The first pass of a prompt loads the blocks and makes the prompt's keys; the others are timed.
+bench::Spread measure_forward(const DeviceClock& clock, const Job& job, Transformer& transformer) {
+  transformer.begin_prompt();
   const at::Tensor latents = bench::random_tensor(
       {job.spec.in_channels, job.frames, job.height, job.width}, at::kFloat, clock.device());
   const at::Tensor text =
       bench::random_tensor({kTextRows, job.spec.text_size}, at::kFloat, clock.device());
-  auto condition = transformer->make_condition(text, kTextLen);
-  const auto time = transformer->make_time(700);
+  auto condition = transformer.make_condition(text, kTextLen);
+  const auto time = transformer.make_time(700);
   const auto rope = ops::make_rope_tables(job.frames, job.height / 2, job.width / 2,
                                           job.spec.head_size, clock.device());
   const Transformer::Hooks hooks{[] {}, [](int64_t, const std::function<void()>& load) { load(); }};
+  at::Tensor out;
   const auto forward = [&] {
-    return transformer->forward(
-        {.latents = latents, .time = time, .rope = rope, .attention = job.attention}, {&condition},
-        hooks);
+    out = at::Tensor();
+    out = transformer
+              .forward({.latents = latents, .time = time, .rope = rope, .attention = job.attention},
+                       {&condition}, hooks)
+              .front();
   };
-  bench::JsonLine loading;
-  loading.add("name", "first_forward_with_loading").add("first_ms", clock.time_once([&] {
-    static_cast<void>(forward());
-  }));
-  if (!clock.device().is_cpu()) ops::reset_device_peak(clock.device());
-  const at::Tensor out = forward().front();
+  const bool on_device = !clock.device().is_cpu();
+  if (on_device) ops::reset_device_peak(clock.device());
+  bench::JsonLine first;
+  first.add("name", "first_forward").add("size", job.size);
+  first.add("first_ms", clock.time_once(forward));
+  std::vector<double> times;
+  for (int i = 0; i < job.repeats; ++i) times.push_back(clock.time_once(forward));
+  if (on_device) first.add("peak_bytes_with_weights", ops::device_peak_bytes(clock.device()));
+  first.print();
   T2V_REQUIRE(out.isfinite().all().item<bool>(), ErrorKind::kNumeric,
               "the forward gave values that are not finite");
-  if (!clock.device().is_cpu())
-    loading.add("peak_bytes_with_weights", ops::device_peak_bytes(clock.device()));
-  loading.print();
-  return clock.time(
-      job.repeats, [&](int64_t) { static_cast<void>(forward()); }, 60);
+  return bench::spread_of(times);
 }
 
-int run(const bench::Arguments& arguments) {
-  const c10::InferenceMode no_gradients;
-  const Job job = read_job(arguments);
-  const DeviceClock clock(arguments.device());
-  at::manual_seed(1);
-  bench::print_device(clock.device());
+void measure_job(const DeviceClock& clock, const Job& job, Transformer& transformer,
+                 bool with_peaks) {
   const Flop flop = flop_of(job);
   const double total = flop.products + flop.attention + flop.cross;
   Peaks peaks;
   double elementwise = 0;
-  if (arguments.on("peaks")) {
+  if (with_peaks) {
     peaks = measure_peaks(clock, job, clock.device().is_cpu() ? 512 : 8192);
     elementwise = elementwise_ms(clock, job);
     if (!clock.device().is_cpu()) ops::release_device_cache(clock.device());
   }
-  const bench::Spread forward = measure_forward(clock, job);
+  const bench::Spread forward = measure_forward(clock, job, transformer);
   bench::JsonLine line;
   line.add("name", "step")
       .add("model", job.model)
       .add("blocks", job.spec.num_blocks)
-      .add("size", arguments.text("size"))
-      .add("frames", arguments.number("frames"))
+      .add("size", job.size)
       .add("tokens", job.tokens())
       .add("attention", ops::attention_name(job.attention))
       .add("forward", forward)
       .add("pflop", total / 1e15)
       .add("tflop_per_s", total / (forward.median / 1e3) / 1e12);
-  if (arguments.on("peaks")) {
+  if (with_peaks) {
     // Cross-attention counts at the rate of self-attention; it is under a thousandth of the work.
     const double floor_s =
         flop.products / peaks.products + (flop.attention + flop.cross) / peaks.attention;
@@ -268,6 +274,16 @@ int run(const bench::Arguments& arguments) {
         .add("elementwise_share", elementwise / forward.median);
   }
   line.print();
+}
+
+int run(const bench::Arguments& arguments) {
+  const c10::InferenceMode no_gradients;
+  const std::vector<Job> jobs = read_jobs(arguments);
+  const DeviceClock clock(arguments.device());
+  at::manual_seed(1);
+  bench::print_device(clock.device());
+  const auto transformer = make_transformer(jobs.front(), clock.device());
+  for (const Job& job : jobs) measure_job(clock, job, *transformer, arguments.on("peaks"));
   return 0;
 }
 
@@ -278,10 +294,10 @@ int main(int argc, char** argv) {
     return run({argc,
                 argv,
                 {{"model", "a14b"},
-                 {"size", "1280x720"},
+                 {"size", "832x480,1280x720"},
                  {"frames", "81"},
                  {"device", "cuda"},
-                 {"repeats", "3"},
+                 {"repeats", "2"},
                  {"blocks", "0"},
                  {"attention", "auto"},
                  {"peaks", "1"}}});

@@ -12,6 +12,7 @@
 
 #include "core/check.h"
 #include "models/vae/decoder.h"
+#include "models/vae/tile_canvas.h"
 
 namespace {
 
@@ -24,6 +25,8 @@ struct BenchSettings {
   at::ScalarType dtype = at::kBFloat16;
   int64_t repeats = 1;
   std::string output = {};  // raw fp32 [3, F, H, W]; "" for none
+  std::string form = {};    // "frames" for the form of CUDA; else that of the CPU
+  t2v::models::vae::Tiling tiling = {};
 };
 
 double cpu_seconds() {
@@ -51,7 +54,11 @@ at::Tensor read_latents(const BenchSettings& settings, int64_t z_dim) {
   return latents;
 }
 
-at::Tensor decode(const Decoder& decoder, const at::Tensor& latents) {
+at::Tensor decode(const Decoder& decoder, const at::Tensor& latents,
+                  const t2v::models::vae::Tiling& tiling) {
+  if (tiling.is_tiled())
+    return decode_tiles(decoder, latents, tiling, [](auto&&...) {})
+        .frames(0, decoder.spec().num_frames(latents.size(1)));
   auto stream = decoder.start(latents.size(2), latents.size(3));
   std::vector<at::Tensor> chunks;
   for (int64_t i = 0; i < latents.size(1); ++i)
@@ -64,7 +71,9 @@ int run(const BenchSettings& settings) {
   const auto spec = read_vae_spec(settings.folder + "/config.json");
   const auto map =
       t2v::weights::WeightMap::open(settings.folder, t2v::weights::ModelPart::kVae, "vae");
-  const Decoder decoder(spec, map, settings.dtype, at::kCPU);
+  using t2v::models::vae::NetworkForm;
+  const Decoder decoder(spec, map, settings.dtype, at::kCPU,
+                        settings.form == "frames" ? NetworkForm::kFrames : NetworkForm::kChunks);
   const at::Tensor latents = read_latents(settings, spec.z_dim);
   at::Tensor video;
   for (int64_t i = 0; i < settings.repeats; ++i) {
@@ -74,7 +83,7 @@ int run(const BenchSettings& settings) {
     }
     const double cpu = cpu_seconds();
     const auto start = std::chrono::steady_clock::now();
-    video = decode(decoder, latents);
+    video = decode(decoder, latents, settings.tiling).contiguous();
     const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - start;
     std::cout << "cpu_s " << cpu_seconds() - cpu << " wall_s " << wall.count() << " peak_kib "
               << peak_kib() << std::endl;
@@ -91,7 +100,7 @@ int run(const BenchSettings& settings) {
 int main(int argc, char** argv) {
   if (argc < 8) {
     std::cerr << "usage: bench_vae VAE_FOLDER LATENTS_RAW T H W fp32|bf16 THREADS [REPEATS "
-                 "[OUTPUT_RAW]]\n";
+                 "[OUTPUT_RAW [frames|chunks [TILE_ROWS TILE_COLUMNS]]]]\n";
     return 2;
   }
   try {
@@ -103,6 +112,9 @@ int main(int argc, char** argv) {
     at::set_num_threads(std::atoi(argv[7]));
     if (argc > 8) settings.repeats = std::atoll(argv[8]);
     if (argc > 9) settings.output = argv[9];
+    if (argc > 10) settings.form = argv[10];
+    if (argc > 12)
+      settings.tiling = {.rows = std::atoll(argv[11]), .columns = std::atoll(argv[12])};
     return run(settings);
   } catch (const std::exception& error) {
     std::cerr << "bench_vae: " << error.what() << "\n";

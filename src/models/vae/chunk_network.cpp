@@ -15,8 +15,10 @@ namespace {
 class ChunkNetwork final : public Network {
  public:
   ChunkNetwork(const VaeSpec& spec, const Placement& from);
-  [[nodiscard]] std::unique_ptr<NetworkState> start(int64_t height, int64_t width) const override;
-  [[nodiscard]] at::Tensor decode(StreamMemory& memory, const at::Tensor& latents) const;
+  [[nodiscard]] std::unique_ptr<NetworkState> start(int64_t height, int64_t width,
+                                                    NetworkPart part) const override;
+  [[nodiscard]] at::Tensor enter(StreamMemory& memory, const at::Tensor& latents) const;
+  [[nodiscard]] at::Tensor leave(StreamMemory& memory, at::Tensor x) const;
 
  private:
   VaeSpec spec_;
@@ -37,7 +39,10 @@ class ChunkState final : public NetworkState {
  public:
   ChunkState(const ChunkNetwork& network, StreamMemory memory)
       : network_(network), memory_(std::move(memory)) {}
-  at::Tensor next(const at::Tensor& latents) override { return network_.decode(memory_, latents); }
+  at::Tensor enter(const at::Tensor& latents) override { return network_.enter(memory_, latents); }
+  at::Tensor leave(const at::Tensor& features) override {
+    return network_.leave(memory_, features);
+  }
   [[nodiscard]] int64_t bytes() const override { return memory_.bytes(); }
 
  private:
@@ -63,9 +68,9 @@ ChunkNetwork::ChunkNetwork(const VaeSpec& spec, const Placement& from)
                             spec.num_res_blocks + 1, num_caches_);
 }
 
-at::Tensor ChunkNetwork::decode(StreamMemory& memory, const at::Tensor& latents) const {
+at::Tensor ChunkNetwork::enter(StreamMemory& memory, const at::Tensor& latents) const {
   const at::Tensor z = at::linear(latents, post_quant_weight_, post_quant_bias_).unsqueeze(0);
-  VideoSize size = size_of(z);
+  const VideoSize size = size_of(z);
   conv_in_.input(memory, size).copy_(z);
   VideoSize mid = size;
   mid.channels = conv_in_.out_channels();
@@ -73,9 +78,12 @@ at::Tensor ChunkNetwork::decode(StreamMemory& memory, const at::Tensor& latents)
   conv_in_.finish(memory, size, x, {});
   x = mid_resnet0_.forward(memory, x);
   mid_attention_.forward(x);
-  x = mid_resnet1_.forward(memory, x);
+  return mid_resnet1_.forward(memory, x);
+}
+
+at::Tensor ChunkNetwork::leave(StreamMemory& memory, at::Tensor x) const {
   for (const UpBlock& block : up_blocks_) x = block.forward(memory, x);
-  size = size_of(x);
+  const VideoSize size = size_of(x);
   ops::vae_norm(x, {}, norm_out_, ops::NormActivation::kSilu, conv_out_.input(memory, size));
   const at::Tensor frames = at::empty({size.frames, size.height, size.width, spec_.out_channels},
                                       at::TensorOptions().dtype(at::kFloat).device(device_));
@@ -84,7 +92,8 @@ at::Tensor ChunkNetwork::decode(StreamMemory& memory, const at::Tensor& latents)
   return frames.clamp_(-1, 1);
 }
 
-std::unique_ptr<NetworkState> ChunkNetwork::start(int64_t /*height*/, int64_t /*width*/) const {
+std::unique_ptr<NetworkState> ChunkNetwork::start(int64_t /*height*/, int64_t /*width*/,
+                                                  NetworkPart /*part*/) const {
   return std::make_unique<ChunkState>(*this, StreamMemory(dtype_, device_));
 }
 

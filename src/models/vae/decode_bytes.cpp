@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "models/vae/frame_memory.h"
+#include "models/vae/tile_canvas.h"
 #include "ops/conv2d.h"
 #include "ops/conv3d.h"
 
@@ -71,13 +72,20 @@ struct ChunkLayout {
   }
 };
 
-int64_t chunk_elements(const VaeSpec& spec, int64_t height, int64_t width, at::ScalarType dtype) {
-  ChunkLayout layout{.height = height, .width = width, .dtype = dtype};
+struct Size {
+  int64_t height = 0, width = 0;  // latent pixels
+};
+
+int64_t chunk_elements(const VaeSpec& spec, Size size, at::ScalarType dtype, NetworkPart part) {
+  ChunkLayout layout{.height = size.height, .width = size.width, .dtype = dtype};
   const int64_t mid = spec.mid_channels();
-  layout.causal_conv(spec.z_dim, mid);
-  layout.use(ChunkLayout::kBlockB, 1, mid);
-  layout.resnet(mid, mid);
-  layout.resnet(mid, mid);
+  if (part != NetworkPart::kRest) {
+    layout.causal_conv(spec.z_dim, mid);
+    layout.use(ChunkLayout::kBlockB, 1, mid);
+    layout.resnet(mid, mid);
+    layout.resnet(mid, mid);
+  }
+  if (part == NetworkPart::kEntry) return layout.elements();
   const auto blocks = spec.up_blocks();
   for (const UpBlockSpec& block : blocks) {
     for (int64_t i = 0; i <= spec.num_res_blocks; ++i)
@@ -88,9 +96,9 @@ int64_t chunk_elements(const VaeSpec& spec, int64_t height, int64_t width, at::S
   return layout.elements();
 }
 
-int64_t frame_elements(const VaeSpec& spec, int64_t height, int64_t width) {
+int64_t frame_elements(const VaeSpec& spec, Size size, NetworkPart part) {
   int64_t total = 0;
-  for (const FrameBufferShape& buffer : frame_buffers(spec, height, width)) {
+  for (const FrameBufferShape& buffer : frame_buffers(spec, size.height, size.width, part)) {
     int64_t elements = 1;
     for (const int64_t extent : buffer.shape) elements *= extent;
     total += elements;
@@ -98,17 +106,28 @@ int64_t frame_elements(const VaeSpec& spec, int64_t height, int64_t width) {
   return total;
 }
 
-// The largest of what comes and goes: in the mid block's attention, or as frames leave (fp32 twice,
-// and bytes).
-int64_t temporary_bytes(const VaeSpec& spec, int64_t height, int64_t width, const DecodeJob& job) {
+// In the mid block's attention.
+int64_t attention_bytes(const VaeSpec& spec, Size size, const DecodeJob& job) {
   const int64_t row = spec.mid_channels() * bytes_of(job.dtype);
   // Normed, q, k, v once packed and (CPU) once apart, the result; on CUDA its sums in fp32.
-  const int64_t attention =
-      height * width *
-      (job.form == NetworkForm::kChunks ? 8 * row : 5 * row + 4 * spec.mid_channels());
+  return size.height * size.width *
+         (job.form == NetworkForm::kChunks ? 8 * row : 5 * row + 4 * spec.mid_channels());
+}
+
+// As frames leave: fp32 twice or three times, and bytes.
+int64_t leaving_bytes(const VaeSpec& spec, Size size, const DecodeJob& job) {
   const int64_t scale = spec.spatial_factor();
-  const int64_t values = spec.temporal_factor() * height * width * scale * scale * 3;
-  return std::max(attention, values * (job.form == NetworkForm::kChunks ? 3 * 4 + 1 : 2 * 4 + 1));
+  const int64_t values = spec.temporal_factor() * size.height * size.width * scale * scale * 3;
+  return values * (job.form == NetworkForm::kChunks ? 3 * 4 + 1 : 2 * 4 + 1);
+}
+
+int64_t part_bytes(const VaeSpec& spec, Size size, const DecodeJob& job, NetworkPart part) {
+  const int64_t elements = job.form == NetworkForm::kChunks
+                               ? chunk_elements(spec, size, job.dtype, part)
+                               : frame_elements(spec, size, part);
+  const int64_t attention = part == NetworkPart::kRest ? 0 : attention_bytes(spec, size, job);
+  const int64_t leaving = part == NetworkPart::kEntry ? 0 : leaving_bytes(spec, size, job);
+  return elements * bytes_of(job.dtype) + std::max(attention, leaving);
 }
 
 int64_t host_bytes(const VaeSpec& spec, const DecodeJob& job, const Tiling& tiling) {
@@ -127,18 +146,20 @@ void for_all_tilings(const DecodeJob& job, const Visit& visit) {
 }  // namespace
 
 int64_t decode_work_bytes(const VaeSpec& spec, const DecodeJob& job, const Tiling& tiling) {
-  const int64_t height = tile_extent(job.height, tiling.rows);
-  const int64_t width = tile_extent(job.width, tiling.columns);
-  const int64_t elements = job.form == NetworkForm::kChunks
-                               ? chunk_elements(spec, height, width, job.dtype)
-                               : frame_elements(spec, height, width);
-  return elements * bytes_of(job.dtype) + temporary_bytes(spec, height, width, job);
+  const Size whole{.height = job.height, .width = job.width};
+  if (!tiling.is_tiled()) return part_bytes(spec, whole, job, NetworkPart::kWhole);
+  const Size tile{.height = tile_extent(job.height, tiling.rows),
+                  .width = tile_extent(job.width, tiling.columns)};
+  return std::max(part_bytes(spec, whole, job, NetworkPart::kEntry),
+                  part_bytes(spec, tile, job, NetworkPart::kRest));
 }
 
 int64_t decode_canvas_bytes(const VaeSpec& spec, const DecodeJob& job, const Tiling& tiling) {
   if (!tiling.is_tiled()) return 0;
   const int64_t scale = spec.spatial_factor();
-  return spec.num_frames(job.num_latents) * job.height * job.width * scale * scale * 3 * 2;
+  return TileCanvas::bytes(spec.num_frames(job.num_latents), job.height * scale,
+                           job.width * scale) +
+         job.num_latents * job.height * job.width * spec.mid_channels() * bytes_of(job.dtype);
 }
 
 int64_t frame_weight_bytes(const VaeSpec& spec, at::ScalarType dtype) {

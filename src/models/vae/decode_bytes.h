@@ -26,7 +26,8 @@ struct DecodeJob {
 // do with less.
 int64_t decode_work_bytes(const VaeSpec& spec, const DecodeJob& job, const Tiling& tiling);
 
-// The host memory in which tiles come together; 0 where there is only one.
+// The host memory in which tiles come together, and the mid block's features of all latent frames;
+// 0 where there is only one tile.
 int64_t decode_canvas_bytes(const VaeSpec& spec, const DecodeJob& job, const Tiling& tiling);
 
 // The weights of form kFrames, which has three copies of most. (kChunks packs them: measured.)

@@ -45,13 +45,23 @@ Stream& Stream::operator=(Stream&&) noexcept = default;
 Stream::~Stream() = default;
 
 at::Tensor Stream::next(const at::Tensor& latents) {
-  T2V_ASSERT(latents.dim() == 4 && latents.size(0) == state_->z_dim && latents.size(1) > 0);
-  T2V_ASSERT(latents.size(2) == state_->height && latents.size(3) == state_->width);
-  const at::Tensor z = latents.to(state_->device, at::kFloat).permute({1, 2, 3, 0});
+  T2V_ASSERT(latents.dim() == 4 && latents.size(1) > 0);
   std::vector<at::Tensor> chunks;
-  for (int64_t i = 0; i < z.size(0); ++i) chunks.push_back(state_->progress->next(z.select(0, i)));
-  const at::Tensor frames = chunks.size() == 1 ? chunks[0] : at::cat(chunks, 0);
-  return frames.permute({3, 0, 1, 2});
+  for (int64_t i = 0; i < latents.size(1); ++i)
+    chunks.push_back(leave(enter(latents.narrow(1, i, 1))));
+  return chunks.size() == 1 ? chunks[0] : at::cat(chunks, 1);
+}
+
+at::Tensor Stream::enter(const at::Tensor& latents) {
+  T2V_ASSERT(latents.sizes() == at::IntArrayRef({state_->z_dim, 1, state_->height, state_->width}));
+  const at::Tensor z = latents.to(state_->device, at::kFloat).permute({1, 2, 3, 0});
+  return state_->progress->enter(z.select(0, 0));
+}
+
+at::Tensor Stream::leave(const at::Tensor& features) {
+  T2V_ASSERT(features.dim() == 4 && features.is_contiguous() && features.size(0) == 1 &&
+             features.size(1) == state_->height && features.size(2) == state_->width);
+  return state_->progress->leave(features).permute({3, 0, 1, 2});
 }
 
 int64_t Stream::memory_bytes() const { return state_->progress->bytes(); }
@@ -79,7 +89,7 @@ Decoder::~Decoder() = default;
 Decoder::Decoder(Decoder&&) noexcept = default;
 Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 
-Stream Decoder::start(int64_t height, int64_t width) const {
+Stream Decoder::start(int64_t height, int64_t width, NetworkPart part) const {
   T2V_ASSERT(height > 0 && width > 0);
   auto state = std::unique_ptr<Stream::State>(new Stream::State{.network = network_,
                                                                 .device = device_,
@@ -87,7 +97,7 @@ Stream Decoder::start(int64_t height, int64_t width) const {
                                                                 .height = height,
                                                                 .width = width,
                                                                 .progress = nullptr});
-  state->progress = network_->start(height, width);
+  state->progress = network_->start(height, width, part);
   return Stream(std::move(state));
 }
 

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "models/vae/network_part.h"
 #include "models/vae/spec.h"
 #include "weights/weight_map.h"
 
@@ -40,6 +41,12 @@ class Stream {
   // The returned tensor may be channels-last in memory.
   at::Tensor next(const at::Tensor& latents);
 
+  // The two halves of next(), for one latent frame: conv_in and the mid block -> features
+  // [1, h, w, C], good until the next call; the up blocks, which overwrite their features
+  // (contiguous, on the decoder's device).
+  at::Tensor enter(const at::Tensor& latents);
+  at::Tensor leave(const at::Tensor& features);
+
   // Bytes of caches and work buffers so far; constant from the third latent frame on. Temporaries
   // and weights are not in it: decode_bytes.h.
   [[nodiscard]] int64_t memory_bytes() const;
@@ -63,8 +70,11 @@ class Decoder {
   Decoder(Decoder&&) noexcept;
   Decoder& operator=(Decoder&&) noexcept;
 
-  // height, width in latent pixels. Const and thread-safe.
-  [[nodiscard]] Stream start(int64_t height, int64_t width) const;
+  // height, width in latent pixels. Const and thread-safe. A part has only the memory for what it
+  // runs: kEntry enter(), kRest leave().
+  [[nodiscard]] Stream start(int64_t height, int64_t width,
+                             NetworkPart part = NetworkPart::kWhole) const;
+  [[nodiscard]] at::Device device() const noexcept { return device_; }
   [[nodiscard]] const VaeSpec& spec() const noexcept;
 
  private:

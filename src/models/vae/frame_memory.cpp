@@ -46,16 +46,23 @@ struct Layout {
 
 }  // namespace
 
-std::vector<FrameBufferShape> frame_buffers(const VaeSpec& spec, int64_t height, int64_t width) {
+std::vector<FrameBufferShape> frame_buffers(const VaeSpec& spec, int64_t height, int64_t width,
+                                            NetworkPart part) {
   Layout layout{.height = height, .width = width};
   const int64_t mid = spec.mid_channels();
   layout.causal_conv(spec.z_dim, mid);
   layout.resnet(0, mid, mid);
   layout.resnet(0, mid, mid);
+  layout.add(FrameBuffer::kInput, 0, {1, height, width, mid});
+  if (part == NetworkPart::kRest) {
+    layout.buffers.clear();
+    layout.products = 0;
+  }
   const auto blocks = spec.up_blocks();
-  for (size_t level = 0; level < blocks.size(); ++level) {
+  for (size_t level = 0; level < blocks.size() && part != NetworkPart::kEntry; ++level) {
     const UpBlockSpec& block = blocks[level];
-    layout.add(FrameBuffer::kInput, level, {1, layout.height, layout.width, block.in_channels});
+    if (level > 0)
+      layout.add(FrameBuffer::kInput, level, {1, layout.height, layout.width, block.in_channels});
     for (int64_t i = 0; i <= spec.num_res_blocks; ++i)
       layout.resnet(level, i == 0 ? block.in_channels : block.channels, block.channels);
     if (!block.upsample_space) continue;
@@ -63,7 +70,8 @@ std::vector<FrameBufferShape> frame_buffers(const VaeSpec& spec, int64_t height,
     layout.height *= 2;
     layout.width *= 2;
   }
-  layout.causal_conv(blocks.back().out_channels(), spec.out_channels);
+  if (part != NetworkPart::kEntry)
+    layout.causal_conv(blocks.back().out_channels(), spec.out_channels);
   layout.add(FrameBuffer::kProducts, 0, {layout.products});
   return std::move(layout.buffers);
 }

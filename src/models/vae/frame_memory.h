@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "models/vae/network_part.h"
 #include "models/vae/spec.h"
 
 namespace t2v::models::vae {
@@ -26,10 +27,11 @@ struct FrameBufferShape {
   std::vector<int64_t> shape;
 };
 
-// Everything that a video of latents [z, T, height, width] needs. Convolutions are numbered in the
-// order conv_in, mid block, up blocks (each with its time_conv last), conv_out; level 0 is the mid
-// block with the first up block.
-std::vector<FrameBufferShape> frame_buffers(const VaeSpec& spec, int64_t height, int64_t width);
+// Everything that a part of the network needs for a video of latents [z, T, height, width].
+// Convolutions are numbered in the order conv_in, mid block, up blocks (each with its time_conv
+// last), conv_out; level 0 is the mid block with the first up block.
+std::vector<FrameBufferShape> frame_buffers(const VaeSpec& spec, int64_t height, int64_t width,
+                                            NetworkPart part);
 
 class FrameMemory {
  public:

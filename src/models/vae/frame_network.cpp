@@ -24,8 +24,10 @@ struct Chunk {
 class FrameNetwork final : public Network {
  public:
   FrameNetwork(const VaeSpec& spec, const Placement& from);
-  [[nodiscard]] std::unique_ptr<NetworkState> start(int64_t height, int64_t width) const override;
-  [[nodiscard]] at::Tensor decode(FrameMemory& memory, const at::Tensor& latents) const;
+  [[nodiscard]] std::unique_ptr<NetworkState> start(int64_t height, int64_t width,
+                                                    NetworkPart part) const override;
+  [[nodiscard]] at::Tensor enter(FrameMemory& memory, const at::Tensor& latents) const;
+  [[nodiscard]] at::Tensor leave(FrameMemory& memory, const at::Tensor& features) const;
 
  private:
   void run_level(size_t level, const at::Tensor& x, Chunk& chunk) const;
@@ -49,7 +51,10 @@ class FrameState final : public NetworkState {
  public:
   FrameState(const FrameNetwork& network, FrameMemory memory)
       : network_(network), memory_(std::move(memory)) {}
-  at::Tensor next(const at::Tensor& latents) override { return network_.decode(memory_, latents); }
+  at::Tensor enter(const at::Tensor& latents) override { return network_.enter(memory_, latents); }
+  at::Tensor leave(const at::Tensor& features) override {
+    return network_.leave(memory_, features);
+  }
   [[nodiscard]] int64_t bytes() const override { return memory_.bytes(); }
 
  private:
@@ -75,21 +80,24 @@ FrameNetwork::FrameNetwork(const VaeSpec& spec, const Placement& from)
   conv_out_.emplace(from, "decoder.conv_out", num_convs_++);
 }
 
-at::Tensor FrameNetwork::decode(FrameMemory& memory, const at::Tensor& latents) const {
-  const int64_t scale = spec_.spatial_factor();
-  const int64_t count = memory.first_chunk ? 1 : spec_.temporal_factor();
-  Chunk chunk{.memory = memory,
-              .frames = at::empty(
-                  {count, latents.size(0) * scale, latents.size(1) * scale, spec_.out_channels},
-                  at::TensorOptions().dtype(at::kFloat).device(device_))};
+at::Tensor FrameNetwork::enter(FrameMemory& memory, const at::Tensor& latents) const {
   conv_in_.input(memory).copy_(
       at::linear(latents, post_quant_weight_, post_quant_bias_).unsqueeze(0));
   at::Tensor x = memory.buffer(FrameBuffer::kInput, 0);
   ops::add_bias_residual(conv_in_.products(memory), conv_in_.bias(), {}, x);
   x = mid_resnet0_.forward(memory, 0, x, {});
   mid_attention_.forward(x);
-  x = mid_resnet1_.forward(memory, 0, x, {});
-  run_level(0, x, chunk);
+  return mid_resnet1_.forward(memory, 0, x, {});
+}
+
+at::Tensor FrameNetwork::leave(FrameMemory& memory, const at::Tensor& features) const {
+  const int64_t scale = spec_.spatial_factor();
+  const int64_t count = memory.first_chunk ? 1 : spec_.temporal_factor();
+  Chunk chunk{.memory = memory,
+              .frames = at::empty(
+                  {count, features.size(1) * scale, features.size(2) * scale, spec_.out_channels},
+                  at::TensorOptions().dtype(at::kFloat).device(device_))};
+  run_level(0, features, chunk);
   T2V_ASSERT(chunk.count == count);
   memory.first_chunk = false;
   return chunk.frames.clamp_(-1, 1);
@@ -111,9 +119,10 @@ void FrameNetwork::finish_frame(const at::Tensor& x, Chunk& chunk) const {
                          chunk.frames.narrow(0, chunk.count++, 1));
 }
 
-std::unique_ptr<NetworkState> FrameNetwork::start(int64_t height, int64_t width) const {
+std::unique_ptr<NetworkState> FrameNetwork::start(int64_t height, int64_t width,
+                                                  NetworkPart part) const {
   return std::make_unique<FrameState>(
-      *this, FrameMemory(frame_buffers(spec_, height, width), dtype_, device_));
+      *this, FrameMemory(frame_buffers(spec_, height, width, part), dtype_, device_));
 }
 
 }  // namespace

@@ -76,10 +76,29 @@ at::Tensor TileCanvas::frames(int64_t first, int64_t count) const {
   return all.permute({3, 0, 1, 2});
 }
 
+namespace {
+
+// Features of all latent frames, [T, h, w, C] in host memory.
+at::Tensor enter_all(const Decoder& decoder, const at::Tensor& latents) {
+  Stream stream = decoder.start(latents.size(2), latents.size(3), NetworkPart::kEntry);
+  at::Tensor all;
+  for (int64_t t = 0; t < latents.size(1); ++t) {
+    const at::Tensor features = stream.enter(latents.narrow(1, t, 1));
+    if (!all.defined())
+      all = at::empty({latents.size(1), latents.size(2), latents.size(3), features.size(3)},
+                      features.options().device(at::kCPU));
+    all.narrow(0, t, 1).copy_(features);
+  }
+  return all;
+}
+
+}  // namespace
+
 TileCanvas decode_tiles(const Decoder& decoder, const at::Tensor& latents, const Tiling& tiling,
                         const TileWatcher& watch) {
   const VaeSpec& spec = decoder.spec();
   const int64_t scale = spec.spatial_factor(), length = latents.size(1);
+  const at::Tensor features = enter_all(decoder, latents);
   TileCanvas canvas(spec.num_frames(length), latents.size(2) * scale, latents.size(3) * scale);
   const auto rows = tile_spans(latents.size(2), tiling.rows);
   const auto columns = tile_spans(latents.size(3), tiling.columns);
@@ -88,11 +107,13 @@ TileCanvas decode_tiles(const Decoder& decoder, const at::Tensor& latents, const
   int64_t chunks_done = 0;
   for (size_t r = 0; r < rows.size(); ++r) {
     for (size_t c = 0; c < columns.size(); ++c) {
-      const at::Tensor tile = latents.narrow(2, rows[r].begin, rows[r].extent)
-                                  .narrow(3, columns[c].begin, columns[c].extent);
-      Stream stream = decoder.start(rows[r].extent, columns[c].extent);
+      const at::Tensor tile = features.narrow(1, rows[r].begin, rows[r].extent)
+                                  .narrow(2, columns[c].begin, columns[c].extent);
+      Stream stream = decoder.start(rows[r].extent, columns[c].extent, NetworkPart::kRest);
       for (int64_t t = 0; t < length; ++t) {
-        const at::Tensor frames = stream.next(tile.narrow(1, t, 1));
+        // A copy of its own, as it will be overwritten.
+        const at::Tensor own = tile.narrow(0, t, 1).clone(at::MemoryFormat::Contiguous);
+        const at::Tensor frames = stream.leave(own.to(decoder.device()));
         watch(frames, t, ++chunks_done, total);
         canvas.add(frames, {.frame = spec.num_frames(t),
                             .y = rows[r].begin * scale,

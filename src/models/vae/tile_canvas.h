@@ -46,7 +46,8 @@ class TileCanvas {
 using TileWatcher = std::function<void(const at::Tensor& frames, int64_t latent_frame,
                                        int64_t chunks_done, int64_t total)>;
 
-// latents [z, T, h, w], un-normalised. What the watcher throws ends it.
+// latents [z, T, h, w], un-normalised. The mid block runs once over the whole picture; the rest
+// tile by tile. What the watcher throws ends it.
 TileCanvas decode_tiles(const Decoder& decoder, const at::Tensor& latents, const Tiling& tiling,
                         const TileWatcher& watch);
 

@@ -15,6 +15,8 @@
 
 namespace t2v::host_cuda {
 
+using kernels::SharedAddress;
+
 long num_bank_conflicts = 0;
 
 namespace {

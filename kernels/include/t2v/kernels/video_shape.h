@@ -30,7 +30,6 @@ struct VideoOperand {
 };
 
 constexpr int kPixelThreads = 256;
-constexpr int kPixelBlocks = 4;  // at once on a multiprocessor: 64 registers per thread
 constexpr int kMinLanes = 4;
 constexpr int kValuesPerLane = 32;
 constexpr std::int64_t kMaxChannels = std::int64_t{kValuesPerLane} * kWarpSize;
