@@ -6,7 +6,7 @@
 namespace t2v::kernels {
 namespace {
 
-constexpr int kPixelBlocks = 4;  // at once on a multiprocessor: 64 registers per thread
+constexpr int kPixelBlocks = 4;      // at once on a multiprocessor: 64 registers per thread
 constexpr int kValuesPerBatch = 16;  // of a lane: all loaded before the first is stored
 
 template <typename Y, typename Out, int kWidth>
@@ -20,19 +20,20 @@ __global__ void __launch_bounds__(kPixelThreads, kPixelBlocks)
                                                             args.size, args.residual_strides, at)
                                             : nullptr;
   Out* const out = pixel_pointer(static_cast<Out*>(args.out), args.size, args.out_strides, at);
-  for (int first = 0; first < at.channels; first += at.lanes * kItems * kWidth) {
+  const int step = at.lanes * kWidth;  // from one item of a lane to the next
+  for (int first = at.lane * kWidth; first < at.channels; first += step * kItems) {
     Chunk<Y, kWidth> values[kItems] = {};
     Chunk<Out, kWidth> added[kItems] = {};
 #pragma unroll
     for (int item = 0; item < kItems; ++item) {
-      const int column = first + first_column(item, at.lane, at.lanes, kWidth);
+      const int column = first + item * step;
       if (column >= at.channels) continue;
       values[item] = load_chunk<kWidth>(y + column);
       if (residual) added[item] = load_chunk<kWidth>(residual + column);
     }
 #pragma unroll
     for (int item = 0; item < kItems; ++item) {
-      const int column = first + first_column(item, at.lane, at.lanes, kWidth);
+      const int column = first + item * step;
       if (column >= at.channels) continue;
       const Chunk<float, kWidth> bias = load_chunk<kWidth>(args.bias + column);
       Chunk<Out, kWidth> result;

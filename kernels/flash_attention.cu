@@ -166,6 +166,10 @@ __device__ void finish_rows(OutFragments<Shape>& out, OnlineSoftmax<Shape>& soft
 template <typename Shape, typename Blocks>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocksPerMultiprocessor)
     flash_attention_kernel(const __grid_constant__ FlashParams params) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1200
+  // Its registers do not suffice there, and nobody needs it: the launcher refuses.
+  if constexpr (Shape::kStages == 1) return;
+#endif
   using T = typename Shape::T;
   constexpr int kLastStage = Shape::kStages - 1;
   const FlashAttentionArgs& args = params.args;
@@ -197,15 +201,14 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocksPerMultiprocess
   OnlineSoftmax<Shape> softmax;
   softmax.reset();
 
-  bool more = true;
-  for (int j = 0; more; ++j) {
+  const int num_blocks = blocks.count();
+  for (int j = 0; j < num_blocks; ++j) {
     const int stage = j & kLastStage;
-    more = j + 1 < blocks.count();
     // Behind the barrier: this block's keys are there, and all warps have left the block before.
     wait_copies<0>();
     __syncthreads();
     if constexpr (Shape::kStages > 1) {
-      if (more) {
+      if (j + 1 < num_blocks) {
         const KeyRows ahead = blocks.at(j + 1);
         copy_keys<Shape>(ring.keys(stage ^ 1), args, head, ahead);
         copy_values<Shape>(ring.values(stage ^ 1), args, head, ahead);
@@ -221,7 +224,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocksPerMultiprocess
     if constexpr (Shape::kStages == 1) {
       wait_copies<0>();  // the values
       __syncthreads();   // and nobody needs these keys any more
-      if (more) copy_keys<Shape>(ring.keys(0), args, head, blocks.at(j + 1));
+      if (j + 1 < num_blocks) copy_keys<Shape>(ring.keys(0), args, head, blocks.at(j + 1));
       commit_copies();
     }
     const KeyRows rows = blocks.at(j);
@@ -308,6 +311,15 @@ cudaError_t choose_variant(FlashVariant& variant) noexcept {
   return cudaSuccess;
 }
 
+// See the kernel's first lines.
+bool runs_one_stage() noexcept {
+  int device = 0;
+  int major = 0;
+  return cudaGetDevice(&device) == cudaSuccess &&
+         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+         major < 12;
+}
+
 template <typename T>
 cudaError_t launch_variant(const FlashParams& params, cudaStream_t stream) {
   FlashVariant variant = params.args.variant;
@@ -322,6 +334,7 @@ cudaError_t launch_variant(const FlashParams& params, cudaStream_t stream) {
   }
   switch (variant) {
     case FlashVariant::kFourWarpsOneStage:
+      if (!runs_one_stage()) return cudaErrorNotSupported;
       return launch_blocks<FlashShape<T, 128, 4, 1>>(params, stream);
     case FlashVariant::kFourWarpsTwoStages:
       return launch_blocks<FlashShape<T, 128, 4, 2>>(params, stream);

@@ -64,7 +64,7 @@ __device__ float add_branch(const GateResidualNormArgs& args, std::int64_t row, 
 }
 
 template <typename Branch, typename Out, typename Walk>
-__global__ void __launch_bounds__(kMaxThreads)
+__global__ void __launch_bounds__(kMaxThreads, 1)
     gate_residual_norm_kernel(const __grid_constant__ GateResidualNormArgs args) {
   constexpr int kWidth = Walk::kWidth;
   __shared__ float sum_parts[kWarpSize];

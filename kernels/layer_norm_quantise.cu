@@ -1,9 +1,8 @@
 // LayerNorm with rotated int8 rows: one block per row, one warp per group of 256 columns.
-#include "t2v/kernels/layer_norm_quantise.h"
-
 #include "device/launch.cuh"
 #include "device/reduce.cuh"
 #include "device/vec.cuh"
+#include "t2v/kernels/layer_norm_quantise.h"
 
 namespace t2v::kernels {
 namespace {
@@ -150,7 +149,8 @@ __global__ void __launch_bounds__(kMaxThreads)
 }
 
 bool valid_rotation(int group, std::int64_t columns) noexcept {
-  return columns % kWidth == 0 && (group == 0 || ((group == 64 || group == 256) && columns % group == 0));
+  return columns % kWidth == 0 &&
+         (group == 0 || ((group == 64 || group == 256) && columns % group == 0));
 }
 
 }  // namespace

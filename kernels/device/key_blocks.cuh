@@ -44,8 +44,7 @@ class ListedBlocks {
   [[nodiscard]] __device__ KeyRows at(int index) const {
     const KeyBlockList& list = params_.args.list;
     const KeyBlockTable& table = params_.args.table;
-    const int block =
-        list.lut ? list.lut[computed_anew(list_row_) * list.max_blocks + index] : index;
+    const int block = list.lut ? list.lut[list_row_ * list.max_blocks + index] : index;
     if (table.first_row) return {table.first_row[block], table.num_rows[block]};
     const int first = block * kKeyBlock;
     return {first, min(kKeyBlock, static_cast<int>(params_.args.num_keys) - first)};

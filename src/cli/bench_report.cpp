@@ -37,6 +37,7 @@ Json spread_json(std::vector<double> values) {
 Json spread_of(const std::vector<Report>& reports,
                const std::function<double(const Report&)>& number) {
   std::vector<double> values;
+  values.reserve(reports.size());
   for (const Report& report : reports) values.push_back(number(report));
   return spread_json(values);
 }

@@ -94,10 +94,12 @@ at::Tensor rotation_matrix(int64_t group, at::Device device) {
 
 QuantisedRows layer_norm_quantise(const at::Tensor& x, const RowNorm& norm, double eps,
                                   int64_t rotation_group) {
-  at::Tensor y = norm.kind == NormKind::kModulate ? layer_norm_modulate(x, norm.a, norm.b, eps, at::kFloat)
-                                                  : layer_norm(x, norm.a, norm.b, eps, at::kFloat);
+  at::Tensor y = norm.kind == NormKind::kModulate
+                     ? layer_norm_modulate(x, norm.a, norm.b, eps, at::kFloat)
+                     : layer_norm(x, norm.a, norm.b, eps, at::kFloat);
   if (rotation_group > 0)
-    y = at::matmul(y.unflatten(1, {-1, rotation_group}), rotation_matrix(rotation_group, y.device()))
+    y = at::matmul(y.unflatten(1, {-1, rotation_group}),
+                   rotation_matrix(rotation_group, y.device()))
             .flatten(1);
   const at::Tensor scale = y.abs().amax(1).clamp_min(1e-5) / 127;
   return {.values = (y / scale.unsqueeze(1)).round_().clamp_(-127, 127).to(at::kChar),

@@ -71,13 +71,14 @@ void decode_whole(const models::vae::Decoder& decoder, const at::Tensor& latents
                   Delivery& delivery, Run& run) {
   const auto& spec = decoder.spec();
   const int64_t scale = spec.spatial_factor();
+  const at::Tensor input = latents.to(run.compute().device);  // once: each copy would wait
   auto stream = decoder.start(latents.size(2), latents.size(3));
   FrameReturn frame_return(run.compute().device, latents.size(2) * latents.size(3) * scale * scale,
                            spec.temporal_factor());
   for (int64_t t = 0; t < latents.size(1); ++t) {
     delivery.tell();
     run.check_cancelled();
-    const at::Tensor frames = stream.next(latents.narrow(1, t, 1));
+    const at::Tensor frames = stream.next(input.narrow(1, t, 1));
     frame_return.send(frames, t);
     delivery.dump_frames(frames);
     if (frame_return.in_flight() == frame_return.capacity())

@@ -24,7 +24,8 @@ at::Tensor SolverState::step(const at::Tensor& latents, const at::Tensor& cond,
   ops::SolverCoefficients c = coefficients_of(solver_, scalars_, step_index);
   c.guidance = guidance_scale;
   // Only what takes part is handed over.
-  ops::SolverInputs in{.x = latents, .cond = cond, .uncond = uncond};
+  ops::SolverInputs in{.x = latents.contiguous(), .cond = cond.contiguous()};
+  if (uncond.defined()) in.uncond = uncond.contiguous();
   if (c.correct_last != 0) in.last = last_;
   if (c.correct_x0_1 != 0 || c.predict_x0_1 != 0) in.x0_1 = x0_1_;
   if (c.correct_x0_2 != 0) in.x0_2 = x0_2_;

@@ -14,7 +14,7 @@ class SolverState {
   SolverState(Solver solver, const NoiseSchedule& schedule) : solver_(solver), scalars_(schedule) {}
 
   // Steps must come in order, each once. cond, uncond: the model's output for the prompt and the
-  // negative one (undefined: not guided). All fp32, contiguous, of one shape. latents may be kept:
+  // negative one (undefined: not guided). All fp32, of one shape. latents may be kept:
   // nobody may write to them later.
   at::Tensor step(const at::Tensor& latents, const at::Tensor& cond, const at::Tensor& uncond,
                   double guidance_scale, int64_t step_index);

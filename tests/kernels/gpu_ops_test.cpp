@@ -184,6 +184,30 @@ TEST_CASE("gate_residual_ and gate_residual_norm_ on the device agree with their
   }
 }
 
+TEST_CASE("layer_norm_quantise on the device agrees with its twin") {
+  if (!t2v::support::have_gpu()) return;
+  for (const Size& size :
+       {Size{1, 8}, Size{3, 64}, Size{5, 256}, Size{17, 1536}, Size{4, 16384}, Size{32760, 5120}}) {
+    if (too_large(size)) continue;
+    for (const int64_t group : {0, 64, 256}) {
+      if (group > 0 && size.columns % group != 0) continue;
+      for (const at::ScalarType type : kFloatTypes) {
+        if (size.rows > 1000 && type != at::kFloat) continue;
+        CAPTURE(size.rows, size.columns, group, static_cast<int>(type));
+        const at::Tensor x = (normal({size.rows, size.columns}) + 0.5).to(type);
+        const t2v::ops::RowNorm norm{.a = normal({size.columns}), .b = normal({size.columns})};
+        const auto low = twin().layer_norm_quantise(x, norm, kEps, group);
+        const auto got = fused().layer_norm_quantise(x, norm, kEps, group);
+        CHECK(((got.row_scale - low.row_scale).abs() <= 2e-5 * low.row_scale).all().item<bool>());
+        // Where the twin's value lies next to a half, the neighbour is right too.
+        const at::Tensor apart = (got.values.to(at::kInt) - low.values.to(at::kInt)).abs();
+        CHECK(apart.max().item<int>() <= 1);
+        CHECK(apart.sum().item<int64_t>() <= 2 + x.numel() / 500);
+      }
+    }
+  }
+}
+
 TEST_CASE("the same input gives the same bits") {
   if (!t2v::support::have_gpu()) return;
   const int64_t rows = t2v::support::tiny_shapes_only() ? 5 : 1000;

@@ -354,6 +354,9 @@ TEST_CASE("flash_attention refuses broken preconditions") {
   CHECK(status([&](Args& a) { a.table.first_row = numbers.data(); }) == kInvalid);
   CHECK(status([&](Args& a) { a.table = {numbers.data(), numbers.data(), 0}; }) == kInvalid);
   CHECK(status([](Args& a) { a.num_queries = 0; }) == cudaSuccess);
+  t2v::host_cuda::device.capability_major = 12;
+  CHECK(status([](Args& a) { a.variant = FlashVariant::kFourWarpsOneStage; }) ==
+        cudaErrorNotSupported);
   // A device without the memory for the variant says so itself.
   t2v::host_cuda::device.shared_bytes_per_block = 48 * 1024;
   CHECK(status([](Args&) {}) == kInvalid);

@@ -112,6 +112,23 @@ TEST_CASE("gate_residual_norm follows its definition for all types, widths and a
   }
 }
 
+TEST_CASE("gate_residual_norm with one operand off alignment") {
+  for (int which = 0; which < 5; ++which) {
+    CAPTURE(which);
+    Problem problem({96, 0, 0}, DType::kBFloat16, DType::kBFloat16);
+    HostMatrix* const operands[] = {&problem.branch, &problem.out, &problem.gate, &problem.scale,
+                                    &problem.shift};
+    HostMatrix& odd = *operands[which];
+    HostMatrix moved(odd.dtype(), odd.rows(), odd.columns(), 0, 1);
+    moved.fill_normal(7);
+    odd = moved;
+    const HostMatrix before = problem.x;
+    const GateResidualNormArgs args = problem.args();
+    REQUIRE(gate_residual_norm(args, nullptr) == cudaSuccess);
+    CHECK(wrong(problem, before, args) == 0);
+  }
+}
+
 TEST_CASE("gate_residual_norm has the bits of the two kernels one after the other") {
   for (const Layout& l : {Layout{1536, 0, 0}, Layout{97, 0, 0}}) {
     Problem fused(l, DType::kBFloat16, DType::kBFloat16);

@@ -68,6 +68,17 @@ struct SolverProblem {
   std::vector<HostMatrix> arrays;
 };
 
+// A value whose byte lies in the middle between an even number and the next.
+float tie_to_below() {
+  for (int even = 0; even < 255; even += 2) {
+    const float middle = static_cast<float>(even) + 0.5F;
+    const float v = middle / 255.0F * 2.0F - 1.0F;
+    if ((v / 2 + 0.5F) * 255.0F == middle) return v;
+  }
+  FAIL("no such value");
+  return 0;
+}
+
 struct Picture {
   std::int64_t frames, height, width;
 };
@@ -85,7 +96,7 @@ void check_frames(const Picture& p, const std::vector<int>& order, std::int64_t 
   values.fill_normal(7, 0.0F, 0.6F);
   values.set(0, 0, std::numeric_limits<float>::quiet_NaN());
   if (total > 5) values.set(0, total - 1, -std::numeric_limits<float>::infinity());
-  if (total > 5) values.set(0, total / 2, 0.0F);  // 127.5: to 128, the even one
+  if (total > 5) values.set(0, total / 2, tie_to_below());
   std::vector<std::uint8_t> bytes(static_cast<size_t>(total) + 64, 77);
   int non_finite = 5;
   FramesToRgb8Args args;

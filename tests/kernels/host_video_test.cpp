@@ -53,6 +53,51 @@ std::int64_t wrong_norms(const HostVideo& x, const HostVideo& out, const HostMat
   return wrong;
 }
 
+struct Addition {
+  std::int64_t channels;
+  DType y_dtype;
+  DType out_dtype;
+  Place place;
+};
+
+// Without a residual, with another array, with out itself.
+void check_additions(const Addition& a) {
+  const VideoSize size{.frames = 2, .height = 2, .width = 3, .channels = a.channels};
+  HostMatrix bias = vector_of(a.channels, 6, 0.0F);
+  for (const int residual : {0, 1, 2}) {
+    CAPTURE(a.channels, static_cast<int>(a.y_dtype), static_cast<int>(a.out_dtype),
+            static_cast<int>(a.place), residual);
+    HostVideo y(a.y_dtype, size, a.place == Place::kOddOffset ? a.place : Place::kDense);
+    HostVideo added(a.out_dtype, size, Place::kBordered);
+    HostVideo out(a.out_dtype, size, a.place);
+    y.fill_normal(7);
+    added.fill_normal(8);
+    if (residual == 2) out.fill_normal(9);
+    const HostVideo before = residual == 2 ? out : added;
+    AddBiasResidualArgs args;
+    args.y = y.data();
+    args.bias = bias.floats();
+    args.out = out.data();
+    args.residual = residual == 0 ? nullptr : residual == 1 ? added.data() : out.data();
+    args.size = size;
+    args.y_strides = y.strides();
+    args.out_strides = out.strides();
+    args.residual_strides = residual == 2 ? out.strides() : added.strides();
+    args.y_dtype = a.y_dtype;
+    args.out_dtype = a.out_dtype;
+    REQUIRE(add_bias_residual(args, nullptr) == cudaSuccess);
+    std::int64_t wrong = 0;
+    for (std::int64_t p = 0; p < y.num_pixels(); ++p) {
+      for (std::int64_t c = 0; c < a.channels; ++c) {
+        const double addend = residual == 0 ? 0.0 : before.get(p, c);
+        wrong += !close(out.get(p, c), y.get(p, c) + bias.get(0, c) + addend, a.out_dtype);
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(out.surroundings_intact());
+  }
+}
+
 template <typename Args, typename Change>
 cudaError_t refused(cudaError_t (*op)(const Args&, cudaStream_t) noexcept, Args good,
                     Change change) {
@@ -166,45 +211,9 @@ TEST_CASE("vae_norm refuses broken preconditions") {
 
 TEST_CASE("add_bias_residual follows its definition for all types, widths and places") {
   for (const std::int64_t channels : {1, 3, 8, 12, 96, 97, 384, 1024, 1040}) {
-    const VideoSize size{.frames = 2, .height = 2, .width = 3, .channels = channels};
-    HostMatrix bias = vector_of(channels, 6, 0.0F);
     for (const DType y_dtype : kAll) {
       for (const DType out_dtype : kAll) {
-        for (const Place place : kPlaces) {
-          for (const int residual : {0, 1, 2}) {  // none, another array, out itself
-            CAPTURE(channels, static_cast<int>(y_dtype), static_cast<int>(out_dtype),
-                    static_cast<int>(place), residual);
-            HostVideo y(y_dtype, size, place == Place::kOddOffset ? place : Place::kDense);
-            HostVideo added(out_dtype, size, Place::kBordered);
-            HostVideo out(out_dtype, size, place);
-            y.fill_normal(7);
-            added.fill_normal(8);
-            if (residual == 2) out.fill_normal(9);
-            const HostVideo before = residual == 2 ? out : added;
-            AddBiasResidualArgs args;
-            args.y = y.data();
-            args.bias = bias.floats();
-            args.out = out.data();
-            args.residual = residual == 0 ? nullptr : residual == 1 ? added.data() : out.data();
-            args.size = size;
-            args.y_strides = y.strides();
-            args.out_strides = out.strides();
-            args.residual_strides = residual == 2 ? out.strides() : added.strides();
-            args.y_dtype = y_dtype;
-            args.out_dtype = out_dtype;
-            REQUIRE(add_bias_residual(args, nullptr) == cudaSuccess);
-            std::int64_t wrong = 0;
-            for (std::int64_t p = 0; p < y.num_pixels(); ++p) {
-              for (std::int64_t c = 0; c < channels; ++c) {
-                const double sum =
-                    y.get(p, c) + bias.get(0, c) + (residual == 0 ? 0.0 : before.get(p, c));
-                wrong += !close(out.get(p, c), sum, out_dtype);
-              }
-            }
-            CHECK(wrong == 0);
-            CHECK(out.surroundings_intact());
-          }
-        }
+        for (const Place place : kPlaces) check_additions({channels, y_dtype, out_dtype, place});
       }
     }
   }

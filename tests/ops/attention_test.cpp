@@ -5,7 +5,10 @@
 #include <catch2/catch.hpp>
 
 #include "ops/attention_bf16.h"
+#include "ops/attention_choice.h"
+#include "ops/attention_reference.h"
 #include "support/compare.h"
+#include "t2v/error.h"
 
 using namespace t2v;
 using testing::mismatch;
@@ -74,6 +77,97 @@ TEST_CASE("both back ends agree, and the one named is the one that runs") {
   if (!ops::avx512bf16::is_supported()) return;
   const at::Tensor own = ops::attention(q, k, v, {}, ops::AttentionBackend::kOwn);
   CHECK(testing::max_error(own, want) <= 2 * testing::max_error(aten, want));
+}
+
+TEST_CASE("back ends have names, and no others") {
+  using ops::AttentionBackend;
+  for (const char* name : {"auto", "cudnn", "flash", "own", "reference"}) {
+    const auto backend = ops::attention_backend(name);
+    REQUIRE(backend.has_value());
+    CHECK(std::string(ops::attention_name(*backend)) == name);
+  }
+  for (const char* name : {"", "Auto", "aten", "flash "}) CHECK(!ops::attention_backend(name));
+}
+
+TEST_CASE("every back end of the CPU follows the definition; the others are refused up front") {
+  at::manual_seed(6);
+  using ops::AttentionBackend;
+  const at::Device cpu(at::kCPU);
+  const at::Tensor q = at::randn({3, 70, 64});
+  const at::Tensor k = at::randn({3, 130, 64});
+  const at::Tensor v = at::randn({3, 130, 64});
+  const auto b = [](const at::Tensor& x) { return x.to(at::kBFloat16); };
+  for (const at::Tensor& bias : {at::Tensor(), at::randn({130}) * 3}) {
+    for (const auto backend :
+         {AttentionBackend::kAuto, AttentionBackend::kFlash, AttentionBackend::kReference}) {
+      CAPTURE(ops::attention_name(backend));
+      ops::require_attention(backend, cpu, at::kFloat, 64);
+      CHECK(mismatch(ops::attention(q, k, v, bias, backend).to(at::kDouble), truth(q, k, v, bias),
+                     {2e-5, 2e-5}) == "");
+      CHECK(mismatch(ops::attention(b(q), b(k), b(v), bias, backend).to(at::kDouble),
+                     truth(b(q), b(k), b(v), bias), {2e-2, 2e-2}) == "");
+    }
+  }
+  CHECK_THROWS_AS(ops::require_attention(AttentionBackend::kCudnn, cpu, at::kBFloat16, 128), Error);
+  CHECK_THROWS_AS(ops::attention(b(q), b(k), b(v), {}, AttentionBackend::kCudnn), Error);
+  CHECK_THROWS_AS(ops::require_attention(AttentionBackend::kOwn, cpu, at::kFloat, 64), Error);
+  CHECK_THROWS_AS(ops::require_attention(AttentionBackend::kOwn, cpu, at::kBFloat16, 7), Error);
+  if (ops::avx512bf16::is_supported())
+    CHECK_NOTHROW(ops::require_attention(AttentionBackend::kOwn, cpu, at::kBFloat16, 64));
+}
+
+TEST_CASE("the composed attention takes lists of blocks, and any size in chunks") {
+  at::manual_seed(7);
+  const ops::AttentionInputs in{
+      at::randn({2, 260, 16}),
+      at::randn({2, 150, 16}),
+      at::randn({2, 150, 16}),
+      {},
+      at::tensor({0, 2, 9, 1, 9, 9, 0, 1, 2}, at::kInt).view({1, 3, 3}),  // 9: not counted
+      at::tensor({2, 1, 3}, at::kInt).view({1, 3})};
+  const at::Tensor got = ops::reference::attention(in, ops::reference::block_mask(in));
+  at::Tensor mask = at::full({260, 150}, -INFINITY);
+  mask.narrow(0, 0, 128).narrow(1, 0, 64).zero_();
+  mask.narrow(0, 0, 128).narrow(1, 128, 22).zero_();
+  mask.narrow(0, 128, 128).narrow(1, 64, 64).zero_();
+  mask.narrow(0, 256, 4).zero_();
+  CHECK(mismatch(got.to(at::kDouble), truth(in.q, in.k, in.v, mask), {2e-5, 2e-5}) == "");
+
+  // 12 heads, 2,400 tokens: 276 MB of scores, so head by head.
+  const at::Tensor x = at::randn({12, 2400, 8});
+  const at::Tensor all = ops::reference::attention({x, x, x, {}, {}, {}});
+  CHECK(mismatch(all.narrow(1, 80, 8).to(at::kDouble),
+                 truth(x.narrow(0, 10, 1), x.narrow(0, 10, 1), x.narrow(0, 10, 1), {}),
+                 {2e-5, 2e-5}) == "");
+}
+
+TEST_CASE("auto on CUDA chooses by architecture, type and size, and only what can run") {
+  using ops::CudaAttention;
+  const auto choose = [](int capability, at::ScalarType type, int64_t head_size, int64_t tokens) {
+    return ops::choose_attention({capability, type, head_size, tokens}).kernel;
+  };
+  CHECK(choose(90, at::kBFloat16, 128, 32760) == CudaAttention::kCudnn);
+  CHECK(choose(100, at::kHalf, 128, 75600) == CudaAttention::kCudnn);
+  CHECK(choose(89, at::kBFloat16, 128, 32760) == CudaAttention::kFlash);
+  CHECK(choose(120, at::kBFloat16, 128, 32760) == CudaAttention::kFlash);
+  CHECK(choose(90, at::kBFloat16, 128, 500) == CudaAttention::kFlash);
+  CHECK(choose(90, at::kBFloat16, 256, 32760) == CudaAttention::kFlash);
+  CHECK(choose(90, at::kFloat, 128, 32760) == CudaAttention::kEfficient);
+  CHECK(choose(90, at::kBFloat16, 10, 32760) == CudaAttention::kReference);
+  CHECK(choose(75, at::kHalf, 128, 32760) == CudaAttention::kReference);
+  CHECK(choose(90, at::kDouble, 128, 100) == CudaAttention::kReference);
+  for (const int capability : {70, 80, 86, 89, 90, 100, 103, 120, 121}) {
+    for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf}) {
+      for (const int64_t head_size : {6, 64, 72, 128, 160, 256, 512}) {
+        for (const int64_t tokens : {0, 1, 2047, 2048, 75600}) {
+          const ops::AttentionShape shape{capability, type, head_size, tokens};
+          const auto choice = ops::choose_attention(shape);
+          CHECK(ops::can_run(choice.kernel, shape));
+          CHECK(std::string(choice.reason) != "");
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("queries may be strided views") {

@@ -130,6 +130,8 @@ TEST_CASE("guidance is part of the step; guidance 1 equals cond") {
     CHECK(at::allclose(end(cond, uncond, 3.0), end(uncond + 3 * (cond - uncond), cond, 1.0), 1e-5,
                        1e-5));
     CHECK_FALSE(at::allclose(end(cond, uncond, 3.0), end(cond, uncond, 1.0), 1e-2, 1e-2));
+    const auto strided = [](const at::Tensor& x) { return x.t().contiguous().t(); };
+    CHECK(at::equal(end(strided(cond), strided(uncond), 3.0), end(cond, uncond, 3.0)));
   }
   CHECK_FALSE(sched::needs_uncond(1.0));
   CHECK(sched::needs_uncond(1.5));

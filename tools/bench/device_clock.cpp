@@ -20,6 +20,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr double kSampleMs = 2;
+
 double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
@@ -72,12 +74,20 @@ double DeviceClock::time_once(const std::function<void()>& work) const {
 
 Spread DeviceClock::time(int repeats, const std::function<void(int64_t)>& work,
                          double limit_s) const {
-  work(0);
+  int64_t calls = 0;
+  work(calls++);
   wait();
+  const double one_ms = time_once([&] { work(calls++); });
+  const auto in_a_row =
+      static_cast<int64_t>(std::clamp(std::ceil(kSampleMs / std::max(one_ms, 1e-3)), 1.0, 200.0));
   const auto begin = Clock::now();
   std::vector<double> times;
-  for (int i = 0; i < repeats && (i < 2 || seconds_since(begin) < limit_s); ++i)
-    times.push_back(time_once([&] { work(i + 1); }));
+  for (int i = 0; i < repeats && (i < 2 || seconds_since(begin) < limit_s); ++i) {
+    const double sample_ms = time_once([&] {
+      for (int64_t k = 0; k < in_a_row; ++k) work(calls++);
+    });
+    times.push_back(sample_ms / static_cast<double>(in_a_row));
+  }
   return spread_of(times);
 }
 

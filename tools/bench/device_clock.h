@@ -30,8 +30,9 @@ class DeviceClock {
   // Milliseconds between the two ends of `work` on the device: on CUDA, events around it; the gaps
   // between its launches count.
   [[nodiscard]] double time_once(const std::function<void()>& work) const;
-  // One warm-up call with index 0, then `repeats` timed ones with indices 1..; with a seconds limit
-  // fewer (at least 2) when they take longer.
+  // A warm-up, then `repeats` samples; with a seconds limit fewer (at least 2) when they take
+  // longer. A sample is the mean of so many calls in a row that the first launch's delay does not
+  // count (2 ms together). `work` gets the number of the call, to rotate buffers by.
   [[nodiscard]] Spread time(int repeats, const std::function<void(int64_t)>& work,
                             double limit_s = 20) const;
 

@@ -46,6 +46,15 @@ def eager(runner) -> None:
         at = ["--device", runner.device, "--size", size, "--frames", 9 if runner.dry else 81]
         runner.run(f"t2v {blocks} blocks {size}", [runner.build / "bench_step", *at, "--model", model, "--blocks", blocks, "--peaks", 0], 40, rows=True)
         runner.run(f"eager {blocks} blocks {size}", ["python3", BENCH / "eager_wan.py", *at, "--model", model, "--blocks", blocks], 60, rows=True)
+        ours, theirs = last_figures(runner, "step", size), last_figures(runner, "eager", size)
+        if ours and theirs:
+            runner.measured({"name": "eager against t2v", "size": size, "blocks": blocks, "implementation": theirs["implementation"],
+                             "times_faster": theirs["forward_ms"] / ours["forward_ms"]}, "eager_wan.py")
+
+
+def last_figures(runner, name: str, size: str):
+    found = [row["figures"] for row in runner.rows if row["name"] == name and row.get("figures", {}).get("size") == size]
+    return found[-1] if found else None
 
 
 SHAPES = [("320x192", 9), ("480x320", 33), ("832x480", 17), ("832x480", 81), ("1280x720", 17), ("1280x720", 81)]
@@ -54,8 +63,8 @@ BYTES = {"GB": 1e9, "MB": 1e6}
 
 def predicted_peak(text: str) -> float:
     """The largest device peak of the stages in the plan of --dry-run; of the host on the CPU."""
-    word = "device" if " device" in text else "host"
-    found = re.findall(rf"# peak of \w+: .*?([0-9.]+) (GB|MB) {word}", text)
+    word = "device" if re.search("(GB|MB) device", text) else "host"
+    found = re.findall(rf"# peak of [^:]+: .*?([0-9.]+) (GB|MB) {word}", text)
     return max(float(number) * BYTES[unit] for number, unit in found)
 
 

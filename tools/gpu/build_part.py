@@ -24,6 +24,22 @@ def architecture(dry: bool) -> str:
     return os.environ.get("T2V_GPU_ARCH", out.stdout.split()[0].replace(".", ""))
 
 
+def cuda_runtime(build: pathlib.Path, torch: str) -> list:
+    """CMake arguments for a toolkit without libcudart.so (only torch's libcudart.so.13 is there); none for a whole one."""
+    nvcc = shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+    root = pathlib.Path(os.path.realpath(nvcc)).parent.parent
+    if any((root / folder / "libcudart.so").exists() for folder in ("lib64", "lib", "targets/x86_64-linux/lib")):
+        return []
+    found = sorted(pathlib.Path(torch).parent.glob("nvidia/*/lib/libcudart.so.*"))
+    if not found:
+        return []
+    link = build / "cudart/libcudart.so"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(found[-1])
+    return [f"-DCUDA_CUDART={link}", f"-DCUDA_cudart_LIBRARY={link}"]
+
+
 def dependencies(build: pathlib.Path) -> list:
     """CMake arguments for packed dependencies, unpacked; none where there is no package of them."""
     archive = pathlib.Path(".gpu-deps/deps.tar.gz")
@@ -44,13 +60,15 @@ def dependencies(build: pathlib.Path) -> list:
 
 
 def build(runner) -> None:
-    arguments = ["-DCMAKE_BUILD_TYPE=Release", "-DT2V_CUDA=ON", f"-DT2V_CUDA_ARCHS={architecture(runner.dry)}", f"-DT2V_TORCH={torch_folder()}",
+    torch = torch_folder()
+    arguments = ["-DCMAKE_BUILD_TYPE=Release", "-DT2V_CUDA=ON", f"-DT2V_CUDA_ARCHS={architecture(runner.dry)}", f"-DT2V_TORCH={torch}",
                  "-DT2V_S3=OFF", "-DT2V_MEDIA=OFF", "-DT2V_FUZZ=OFF", "-DT2V_CHECKS=OFF", "-DT2V_INSTALL_TORCH=OFF",
-                 "-DCMAKE_POLICY_VERSION_MINIMUM=3.5", *dependencies(runner.build)]
+                 "-DCMAKE_POLICY_VERSION_MINIMUM=3.5", *dependencies(runner.build),
+                 *cuda_runtime(runner.build, torch)]
     # Warnings of another host compiler than ours are not what is looked for; those of ptxas stay errors.
     env = {"NVCC_APPEND_FLAGS": "-Xcompiler=-w"}
     code, _ = runner.run("configure", ["cmake", "-S", ".", "-B", runner.build, "-G", "Ninja", *arguments], 90, env)
     if code != 0:
         return
     jobs = os.environ.get("JOBS", str(len(os.sched_getaffinity(0))))
-    runner.run("compile", ["cmake", "--build", runner.build, "-j", jobs, "--target", *PARTS, "--", "-k", "0"], 600, env)
+    runner.run("compile", ["cmake", "--build", runner.build, "-j", jobs, "--target", *PARTS, "--", "-k", "0"], 3600, env)

@@ -14,7 +14,7 @@ from summary import write_summary
 from test_part import sanitise, test
 
 # (part, seconds at most). Together less than T2V_GPU_CHECK_SECONDS; what one part leaves, the last one gets.
-PLAN = [("build", 240), ("test", 90), ("bench", 150), ("parity", 50), ("sanitise", 60), ("more", 600)]
+PLAN = [("build", 240), ("test", 90), ("bench", 150), ("parity", 75), ("sanitise", 110), ("more", 600)]
 WORK = {"build": build, "test": test, "bench": bench_core, "more": bench_more, "parity": parity, "sanitise": sanitise}
 
 
@@ -31,14 +31,15 @@ def main() -> int:
         print(f"gpu_check: unknown part '{part}', expected build, test, sanitise, parity, bench or all", file=sys.stderr)
         return 2
     folder = pathlib.Path(os.environ.get("T2V_GPU_BUILD", "build-gpu"))
-    deadline = time.monotonic() + float(os.environ.get("T2V_GPU_CHECK_SECONDS", "570"))
+    total = float(os.environ.get("T2V_GPU_CHECK_SECONDS", "570"))
+    deadline = time.monotonic() + total
     runner = Runner(folder.resolve(), out, dry=os.environ.get("T2V_GPU_CHECK_DRY") == "1", deadline=deadline)
     wanted = [name for name, _ in PLAN] if part == "all" else ["bench", "more"] if part == "bench" else [part]
     failed = False
     for name, seconds in PLAN:
         if name not in wanted:
             continue
-        with runner.part(name, seconds if part == "all" else 600):
+        with runner.part(name, seconds if part == "all" else total):
             try:
                 WORK[name](runner)
             except Exception as error:  # the other parts are still worth having

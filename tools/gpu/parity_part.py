@@ -67,8 +67,10 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 
 # PSNR in dB against the CPU in fp32: of whole videos of the shipped model, 20 steps. An fp32 GPU run differs by the order
-# of sums only; bf16 and fp16 are held to what a bf16 run on the CPU keeps, less 3 dB (measured in the same call).
+# of sums only; bf16 and fp16 are held to what a bf16 run on the CPU keeps (64 dB was seen), less a margin: both err by
+# rounding, but in other places.
 FP32_DB = 45.0
+MARGIN_DB = 10.0
 
 
 def whole_videos(runner, load) -> None:
@@ -88,7 +90,7 @@ def whole_videos(runner, load) -> None:
         truth, low = make("cpu fp32", "cpu", "fp32"), make("cpu bf16", "cpu", "bf16")
         if truth is None or low is None:
             return
-        floor = psnr(truth, low) - 3
+        floor = psnr(truth, low) - MARGIN_DB
         for dtype in ["fp32", "bf16"] if runner.dry else ["fp32", "bf16", "fp16"]:
             got = make(f"device {dtype}", runner.device, dtype)
             if got is None:

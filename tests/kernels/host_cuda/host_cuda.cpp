@@ -229,8 +229,12 @@ cudaError_t cudaGetDevice(int* number) {
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int /*number*/) {
-  if (attribute != cudaDevAttrMaxSharedMemoryPerMultiprocessor) return cudaErrorInvalidValue;
-  *value = t2v::host_cuda::device.shared_bytes_per_multiprocessor;
+  if (attribute == cudaDevAttrMaxSharedMemoryPerMultiprocessor)
+    *value = t2v::host_cuda::device.shared_bytes_per_multiprocessor;
+  else if (attribute == cudaDevAttrComputeCapabilityMajor)
+    *value = t2v::host_cuda::device.capability_major;
+  else
+    return cudaErrorInvalidValue;
   return cudaSuccess;
 }
 

@@ -31,6 +31,7 @@ extern long num_blocks_run;
 struct Device {
   int shared_bytes_per_multiprocessor = 100 * 1024;
   int shared_bytes_per_block = 99 * 1024;
+  int capability_major = 8;
 };
 extern Device device;
 

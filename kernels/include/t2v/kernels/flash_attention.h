@@ -16,10 +16,12 @@ constexpr int kQueryBlock = 128;
 constexpr int kKeyBlock = 64;
 
 // Warps per block and stages of the K/V ring. kAuto goes by the shared memory of a multiprocessor.
-// Head size 64 has one variant, kFourWarpsTwoStages; naming another one is refused.
+// Head size 64 has one variant, kFourWarpsTwoStages; naming another one is refused. All variants
+// give the same bits.
 enum class FlashVariant : std::uint8_t {
   kAuto,
-  kFourWarpsOneStage,    // 64 KiB: two blocks per SM from 130 KiB on (sm_80)
+  kFourWarpsOneStage,    // 64 KiB: two blocks per SM from 130 KiB on (sm_80). Not for
+                         // compute capability 12 and later: cudaErrorNotSupported
   kFourWarpsTwoStages,   // 96 KiB: two blocks per SM from 194 KiB on (sm_90, sm_100)
   kEightWarpsTwoStages,  // 96 KiB: one block per SM (sm_86, sm_89, sm_120)
 };
