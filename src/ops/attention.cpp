@@ -106,14 +106,15 @@ void require_attention(AttentionBackend backend, at::Device device, at::ScalarTy
   require_cuda(kernel, attention_name(backend), shape);
 }
 
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const at::Tensor& key_bias, AttentionBackend backend) {
+at::Tensor attention(at::Tensor q, at::Tensor k, at::Tensor v, const at::Tensor& key_bias,
+                     AttentionBackend backend) {
   T2V_ASSERT(q.dim() == 3 && k.dim() == 3 && k.sizes() == v.sizes() && q.size(0) == k.size(0) &&
              q.size(2) == k.size(2));
   T2V_ASSERT(!key_bias.defined() ||
              (key_bias.numel() == k.size(1) && key_bias.scalar_type() == at::kFloat));
   T2V_ASSERT(q.stride(2) == 1);
-  if (q.is_cuda()) return cuda_attention(q, k, v, key_bias, backend);
+  if (q.is_cuda())
+    return cuda_attention({std::move(q), std::move(k), std::move(v), key_bias, {}, {}}, backend);
   require_cpu(backend, q.scalar_type(), q.size(2));
   const bool own = backend == AttentionBackend::kOwn ||
                    (backend == AttentionBackend::kAuto && avx512bf16::is_preferred() &&

@@ -29,8 +29,10 @@ void require_attention(AttentionBackend backend, at::Device device, at::ScalarTy
 // With a key_bias on CUDA (cross-attention) neither cuDNN nor flash is asked, because they take no
 // bias per key: kOwn runs where it can (16-bit, head size 64 or 128, and T2V_BACKEND is not
 // reference), the composed form elsewhere, and kReference stays kReference.
-at::Tensor attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const at::Tensor& key_bias = {},
+//
+// Tensors that are moved in go as soon as the kernel has them, before a result in the order
+// [N, L, D] (cuDNN's and flash's) is copied to ours: no more than four of their size at a time.
+at::Tensor attention(at::Tensor q, at::Tensor k, at::Tensor v, const at::Tensor& key_bias = {},
                      AttentionBackend backend = AttentionBackend::kAuto);
 
 }  // namespace t2v::ops

@@ -69,14 +69,13 @@ CudaAttention cuda_attention_kernel(AttentionBackend backend, const AttentionSha
   return named ? *named : choose_attention(shape).kernel;
 }
 
-at::Tensor cuda_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const at::Tensor& key_bias, AttentionBackend backend) {
-  const AttentionInputs in{q, k, v, key_bias, {}, {}};
-  const AttentionShape shape{device_facts(q.device()).capability, q.scalar_type(), q.size(2),
-                             k.size(1)};
-  const CudaAttention kernel = cuda_attention_kernel(backend, shape, key_bias.defined());
+at::Tensor cuda_attention(AttentionInputs in, AttentionBackend backend) {
+  const at::Device device = in.q.device();
+  const AttentionShape shape{device_facts(device).capability, in.q.scalar_type(), in.q.size(2),
+                             in.k.size(1)};
+  const CudaAttention kernel = cuda_attention_kernel(backend, shape, in.key_bias.defined());
   if (kernel == CudaAttention::kReference) return reference::attention(in);
-  if (!can_run(kernel, shape)) require_attention(backend, q.device(), q.scalar_type(), q.size(2));
+  if (!can_run(kernel, shape)) require_attention(backend, device, in.q.scalar_type(), in.q.size(2));
   if (kernel == CudaAttention::kOwn) {
     const auto own = op_table(at::DeviceType::CUDA).attention;
     T2V_REQUIRE(own != nullptr, ErrorKind::kDevice,
@@ -84,8 +83,9 @@ at::Tensor cuda_attention(const at::Tensor& q, const at::Tensor& k, const at::Te
                 "them off; try --attention reference");
     return own(in);
   }
-  const at::Tensor out = libtorch_attention(kernel, in);
-  return out.squeeze(0).transpose(0, 1).reshape({q.size(1), q.size(0) * q.size(2)});
+  const at::Tensor out = libtorch_attention(kernel, in).squeeze(0);  // [N, L, D]
+  in = {};                                                           // before it is copied
+  return out.transpose(0, 1).reshape({out.size(1), out.size(0) * out.size(2)});
 }
 
 }  // namespace t2v::ops

@@ -3,6 +3,7 @@
 
 #include "ops/attention.h"
 #include "ops/attention_choice.h"
+#include "ops/attention_inputs.h"
 
 namespace t2v::ops {
 
@@ -10,7 +11,6 @@ namespace t2v::ops {
 CudaAttention cuda_attention_kernel(AttentionBackend backend, const AttentionShape& shape,
                                     bool has_key_bias);
 
-at::Tensor cuda_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const at::Tensor& key_bias, AttentionBackend backend);
+at::Tensor cuda_attention(AttentionInputs in, AttentionBackend backend);
 
 }  // namespace t2v::ops

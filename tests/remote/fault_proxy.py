@@ -48,6 +48,7 @@ class FaultProxy:
         self.random = random.Random(seed)
         self.fault: Fault | None = None
         self.seen = self.injected = self.requests = 0
+        self.random_kinds = [kind for kind in self.TRANSIENT if kind != "stall"]  # of "any"
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -94,7 +95,7 @@ class FaultProxy:
             self.injected += 1
             if fault.kind != "any":
                 return fault.kind
-            kinds = [kind for kind in self.TRANSIENT if kind != "stall"]
+            kinds = self.random_kinds
             if handler.command == "HEAD":  # no body that could be cut or another
                 kinds = ["status_503", "reset", "garbage"]
             return self.random.choice(kinds)
