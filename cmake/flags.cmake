@@ -30,13 +30,11 @@ if(T2V_PROFILE)
   add_compile_definitions(T2V_PROFILE)
 endif()
 
-# A quick linker where there is one.
+# A quick linker where there is one. Not Debian 12's mold 1.10: the read-only-after-relocation segment that it writes can
+# begin in a page that is not mapped, by chance of a binary's size, and the program does not start then.
 if(NOT T2V_SANITIZE)
-  find_program(T2V_MOLD mold)
   find_program(T2V_LLD ld.lld)
-  if(T2V_MOLD)
-    add_link_options(-fuse-ld=mold)
-  elseif(T2V_LLD)
+  if(T2V_LLD)
     add_link_options(-fuse-ld=lld)
   endif()
 endif()

@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "core/log.h"
+#include "ops/copy_lane.h"
 #include "ops/device.h"
 #include "pipeline/compute.h"
 #include "pipeline/decode_stage.h"
@@ -127,6 +128,7 @@ class WanEngine final : public Engine {
     experts_.reset();
     if (compute_.device.is_cpu()) return;
     try {
+      ops::CopyLane(compute_.device).settle();
       ops::release_device_cache(compute_.device);
     } catch (...) {  // a device that has failed keeps what it has
     }

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "models/umt5/block.h"
+#include "ops/copy_lane.h"
 #include "ops/norm.h"
 #include "weights/weight_block.h"
 
@@ -44,15 +45,23 @@ std::vector<at::Tensor> Encoder::encode(const std::vector<std::vector<int64_t>>&
     turns.push_back(weights::make_turn(i, std::move(entries)));
   }
   weights::WeightStream stream(map_.checkpoint().files(), std::move(turns), {}, options);
+  ops::CopyLane lane(device_);
   for (int64_t i = 0; i < spec_.num_blocks; ++i) {
     const auto loaded = stream.next();
     const weights::WeightBlock source(map_, *loaded.turn, loaded.data);
-    const BlockWeights block = load_block(Placement{source, dtype_, device_}, i);
+    // Returns when the device has the weights: the stream's buffer may then be read into again.
+    std::shared_ptr<const BlockWeights> block;
+    lane.run([&] {
+      block =
+          std::make_shared<const BlockWeights>(load_block(Placement{source, dtype_, device_}, i));
+    });
     for (size_t p = 0; p < states.size(); ++p)
-      states[p] = run_block(block, spec_, states[p], buckets[p]);
+      states[p] = run_block(*block, spec_, states[p], buckets[p]);
+    lane.give_up(std::move(block));
     counts_ = stream.counts();
     after_block(i + 1, spec_.num_blocks);
   }
+  lane.settle();
   const at::Tensor norm = map_.take("norm.weight", at::kFloat).to(device_);
   for (at::Tensor& state : states) state = ops::rms_norm(state, norm, spec_.eps);
   return states;

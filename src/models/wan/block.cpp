@@ -126,10 +126,14 @@ void Block::load_key_weights(const Placement& from, int64_t index) {
   cross_attn_norm_k_ = from.fp32(p + "cross_attn.norm_k.weight");
 }
 
-void Block::drop_key_weights() noexcept {
-  cross_attn_k_ = {};
-  cross_attn_v_ = {};
-  cross_attn_norm_k_ = at::Tensor();
+std::shared_ptr<const void> Block::take_key_weights() {
+  struct KeyWeightTensors {
+    ops::Linear k, v;
+    at::Tensor norm_k;
+  };
+  return std::make_shared<const KeyWeightTensors>(
+      KeyWeightTensors{std::exchange(cross_attn_k_, {}), std::exchange(cross_attn_v_, {}),
+                       std::exchange(cross_attn_norm_k_, at::Tensor())});
 }
 
 CrossKeys Block::make_keys(const at::Tensor& text) const {

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <string_view>
 #include <vector>
 
@@ -53,9 +54,9 @@ class Block {
   // Whether a tensor belongs to what KeyWeights::kWithout leaves out. name: canonical.
   static bool is_key_weight(std::string_view name) noexcept;
 
-  // Reads or gives up the weights that make_keys needs.
+  // The weights that make_keys needs: reads them; hands them out, so that they go with the result.
   void load_key_weights(const Placement& from, int64_t index);
-  void drop_key_weights() noexcept;
+  [[nodiscard]] std::shared_ptr<const void> take_key_weights();
   [[nodiscard]] bool has_key_weights() const { return cross_attn_k_.defined(); }
   // text [S, C] (embedded rows) -> keys and values, once per prompt.
   [[nodiscard]] CrossKeys make_keys(const at::Tensor& text) const;

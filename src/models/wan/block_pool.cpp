@@ -37,7 +37,10 @@ BlockPool::BlockPool(const TransformerSpec& spec, std::shared_ptr<const weights:
   ready_pass_.assign(n, 0);
 }
 
-BlockPool::~BlockPool() { stop_loader(); }
+BlockPool::~BlockPool() {
+  stop_loader();
+  lane_.settle();  // nothing computes with its blocks any more
+}
 
 std::optional<BlockPool::Part> BlockPool::part_to_read(int64_t index, bool first_pass) const {
   const auto i = static_cast<size_t>(index);
@@ -160,15 +163,15 @@ void BlockPool::done(int64_t index, Again again) {
   const auto i = static_cast<size_t>(index);
   const bool streamed = plan_.homes[i] != BlockHome::kResident;
   const bool drop_keys = first_pass_ && !plan_.keep_key_weights;
-  if (streamed || again == Again::kNever || drop_keys) lane_.follow_compute();
   {
     const std::lock_guard lock(mutex_);
     last_pass_ = again == Again::kNever;
     if (streamed || last_pass_) {
-      blocks_[i].reset();
+      // Before its slot is free, so that the block that takes it finds the memory.
+      lane_.give_up(std::shared_ptr<const Block>(std::move(blocks_[i])));
       if (streamed && loader_.joinable()) --slots_used_;
     } else if (drop_keys) {
-      blocks_[i]->drop_key_weights();
+      lane_.give_up(blocks_[i]->take_key_weights());
     }
     if (again == Again::kNever) cached_[i].reset();
     if (index + 1 == spec_.num_blocks) {
