@@ -29,6 +29,7 @@ SMALL, BIG = range(2)
 LEFT, RIGHT, UP, DOWN, SPIN, GROW, SHRINK, BOUNCE = range(8)
 ROUND = (CIRCLE, RING)  # their spin cannot be seen
 EDGE_PX = 1.6  # width of the anti-aliased edge
+PASS_FRAMES = 17  # frames of one pass of a motion; longer clips go to and fro, spin and bounce on
 
 Attributes = tuple[int, int, int, int, int]
 
@@ -78,7 +79,9 @@ def trajectories(generator: torch.Generator, attributes: Tensor, frames: int, sp
     def uniform(low: float, high: float) -> Tensor:
         return (low + high) / 2 + (high - low) * (torch.rand(count, generator=generator) - 0.5) * spread
 
-    time = torch.linspace(0, 1, frames)[None]
+    time = torch.linspace(0, (frames - 1) / (PASS_FRAMES - 1), frames)[None]
+    phase = time - 2 * torch.floor(time / 2)
+    swing = torch.where(phase <= 1, phase, 2 - phase)
     motion, big = attributes[:, 3], attributes[:, 2] == BIG
     smallest = 0.135 if spread < 1 else 0.095
     radius = torch.where(big, uniform(0.20, 0.24), uniform(smallest, 0.15))
@@ -90,9 +93,10 @@ def trajectories(generator: torch.Generator, attributes: Tensor, frames: int, sp
     floor = torch.where(big, uniform(0.70, 0.74), uniform(0.76, 0.82))
     height = torch.where(big, uniform(0.34, 0.42), uniform(0.45, 0.55))
 
-    forward = start[:, None] + span[:, None] * time
-    backward = end[:, None] - span[:, None] * time
-    growing = radius[:, None] * 1.4 * (first_scale[:, None] + (1 - first_scale)[:, None] * time)
+    forward = start[:, None] + span[:, None] * swing
+    backward = end[:, None] - span[:, None] * swing
+    growing, shrinking = (radius[:, None] * 1.4 * (first_scale[:, None] + (1 - first_scale)[:, None] * part)
+                          for part in (swing, 1 - swing))
     bouncing = floor[:, None] - height[:, None] * torch.sin(2 * math.pi * time).abs()
 
     def choose(base: Tensor, cases: dict[int, Tensor]) -> Tensor:
@@ -103,7 +107,7 @@ def trajectories(generator: torch.Generator, attributes: Tensor, frames: int, sp
     still = torch.ones(1, frames)
     return (choose(center_x[:, None] * still, {LEFT: backward, RIGHT: forward}),
             choose(center_y[:, None] * still, {UP: backward, DOWN: forward, BOUNCE: bouncing}),
-            choose(radius[:, None] * still, {GROW: growing, SHRINK: growing.flip(1)}),
+            choose(radius[:, None] * still, {GROW: growing, SHRINK: shrinking}),
             choose(torch.zeros(count, frames), {SPIN: math.pi * time.expand(count, frames)}))
 
 
