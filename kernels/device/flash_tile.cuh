@@ -8,52 +8,76 @@
 
 namespace t2v::kernels {
 
-// Asks for kRows rows of a tile; rows from `valid` on (at least 1) become zeros.
-template <typename Shape, int kRows>
-__device__ inline void copy_tile(SharedAddress tile, const typename Shape::T* rows, int row_stride,
+// Asks for kRows rows of kRowChunks chunks of 16 bytes, by all threads of the block; rows from
+// `valid` on (at least 1) become zeros.
+template <int kThreads, int kRows, int kRowChunks, int kRowBytes, typename Element>
+__device__ inline void copy_tile(SharedAddress tile, const Element* rows, int row_stride,
                                  int valid) {
-  constexpr int kRowsPerPass = Shape::kThreads / Shape::kRowChunks;
+  constexpr int kRowsPerPass = kThreads / kRowChunks;
   static_assert(kRows % kRowsPerPass == 0 && kRowsPerPass % 8 == 0);
-  const int chunk = static_cast<int>(threadIdx.x) % Shape::kRowChunks;
-  const int first = static_cast<int>(threadIdx.x) / Shape::kRowChunks;
-  const SharedAddress target = tile + tile_offset(first, chunk, Shape::kRowBytes);
+  const int chunk = static_cast<int>(threadIdx.x) % kRowChunks;
+  const int first = static_cast<int>(threadIdx.x) / kRowChunks;
+  const SharedAddress target = tile + tile_offset(first, chunk, kRowBytes);
   const auto* const source =
-      rows + std::int64_t{first} * row_stride + chunk * full_width(sizeof(typename Shape::T));
+      rows + std::int64_t{first} * row_stride + chunk * full_width(sizeof(Element));
   const std::int64_t pass_stride = std::int64_t{kRowsPerPass} * row_stride;
 #pragma unroll
   for (int pass = 0; pass < kRows / kRowsPerPass; ++pass) {
     // The address of a row that does not exist is formed, but not read.
-    copy_async(target + pass * kRowsPerPass * Shape::kRowBytes, source + pass * pass_stride,
+    copy_async(target + pass * kRowsPerPass * kRowBytes, source + pass * pass_stride,
                first + pass * kRowsPerPass < valid);
   }
 }
 
-// A lane's address of its row in the first 16 x 16 quarter tile. Further columns: ^ 32 per 16
-// channels (the swizzle is an exclusive or, so it commutes); further rows: + row_bytes each, 8
-// by 8.
-template <typename Shape>
+// A lane's address of its row in the first quarter tile: 16 rows x 32 bytes, columns counted in two
+// bytes. Further columns: ^ 32 per 32 bytes (the swizzle is an exclusive or, so it commutes);
+// further rows: + kRowBytes each, 8 by 8.
+template <int kRowBytes>
 __device__ inline SharedAddress lane_address(SharedAddress tile, const MatrixPlace& at) {
-  return tile + tile_offset(at.row, at.column / 8, Shape::kRowBytes);
+  return tile + tile_offset(at.row, at.column / 8, kRowBytes);
 }
 
-constexpr int kStepBytes = 32;  // 16 channels
+constexpr int kStepBytes = 32;  // 16 channels of 16 bits, or 32 of int8
 
-// Fragments of this warp's queries for one step of 16 channels.
+// Fragments of this warp's queries for one step of kStepBytes.
 template <typename Shape>
 __device__ inline void load_queries(std::uint32_t (&a)[Shape::kRowTiles][4], SharedAddress queries,
                                     int step) {
 #pragma unroll
   for (int m = 0; m < Shape::kRowTiles; ++m) {
-    load_matrices(a[m], (queries ^ (step * kStepBytes)) + m * 16 * Shape::kRowBytes);
+    load_matrices(a[m], (queries ^ (step * kStepBytes)) + m * 16 * Shape::kKeyRowBytes);
   }
 }
 
-// Scores of 16-bit queries and keys. The seam for other precisions: an int8 policy has its own
-// fragments, key tile and scale, and hands out the same fp32 fragments.
+// Sums of a score tile. int8: the sum starts at the bits of 1.5 * 2^23, one unit of whose last
+// place is 1, so that with at most 2^22 above or below its bits are those of 1.5 * 2^23 + sum.
+constexpr float kWholeOrigin = 12582912.0F;
+constexpr std::int32_t kWholeOriginBits = 0x4B400000;
+
+template <typename Key>
+struct ScoreSum {
+  using type = float;
+  static constexpr float kStart = 0.0F;
+};
+template <>
+struct ScoreSum<std::int8_t> {
+  using type = std::int32_t;
+  static constexpr std::int32_t kStart = kWholeOriginBits;
+};
+
+__device__ inline void multiply_add(std::int32_t (&d)[4], const std::uint32_t (&a)[4],
+                                    std::uint32_t b0, std::uint32_t b1, std::int8_t /*type*/) {
+  multiply_add(d, a, b0, b1);
+}
+
+// Scores of queries and keys of one type. int8 scores are whole numbers, at most 128 * 127^2.
 template <typename Shape>
 struct Scores {
+  using Key = typename Shape::Key;
   using Fragments = float[Shape::kRowTiles][Shape::kScoreTiles][4];
-  static constexpr int kSteps = Shape::kHeadSize / 16;
+  using Sum = typename ScoreSum<Key>::type;
+  using Sums = Sum[Shape::kRowTiles][Shape::kScoreTiles][4];
+  static constexpr int kSteps = Shape::kKeyRowData / kStepBytes;
   static constexpr int kHeldSteps = Shape::kHoldQueries ? kSteps : 1;
   using Held = std::uint32_t[kHeldSteps][Shape::kRowTiles][4];
 
@@ -68,12 +92,31 @@ struct Scores {
   // scores = q * k^T for the warp's rows and the tile's 64 keys. Addresses are lane_address()es.
   __device__ static void multiply(Fragments& scores, Held& held, SharedAddress queries,
                                   SharedAddress keys) {
+    if constexpr (sizeof(Key) == 1) {
+      Sums sums;
+      sum_up(sums, held, queries, keys);
+#pragma unroll
+      for (int m = 0; m < Shape::kRowTiles; ++m) {
+#pragma unroll
+        for (int n = 0; n < Shape::kScoreTiles; ++n) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i)
+            scores[m][n][i] = __int_as_float(sums[m][n][i]) - kWholeOrigin;
+        }
+      }
+    } else {
+      sum_up(scores, held, queries, keys);
+    }
+  }
+
+ private:
+  __device__ static void sum_up(Sums& sums, Held& held, SharedAddress queries, SharedAddress keys) {
 #pragma unroll
     for (int m = 0; m < Shape::kRowTiles; ++m) {
 #pragma unroll
       for (int n = 0; n < Shape::kScoreTiles; ++n) {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) scores[m][n][i] = 0.0F;
+        for (int i = 0; i < 4; ++i) sums[m][n][i] = ScoreSum<Key>::kStart;
       }
     }
 #pragma unroll
@@ -83,11 +126,11 @@ struct Scores {
 #pragma unroll
       for (int n = 0; n < Shape::kScoreTiles; n += 2) {
         std::uint32_t b[4];
-        load_matrices(b, (keys ^ (step * kStepBytes)) + n * 8 * Shape::kRowBytes);
+        load_matrices(b, (keys ^ (step * kStepBytes)) + n * 8 * Shape::kKeyRowBytes);
 #pragma unroll
         for (int m = 0; m < Shape::kRowTiles; ++m) {
-          multiply_add(scores[m][n], held[held_step][m], b[0], b[1], typename Shape::T{});
-          multiply_add(scores[m][n + 1], held[held_step][m], b[2], b[3], typename Shape::T{});
+          multiply_add(sums[m][n], held[held_step][m], b[0], b[1], Key{});
+          multiply_add(sums[m][n + 1], held[held_step][m], b[2], b[3], Key{});
         }
       }
     }

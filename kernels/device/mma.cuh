@@ -92,6 +92,17 @@ __device__ inline void multiply_add(float (&d)[4], const std::uint32_t (&a)[4], 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// d += a * b, [16 x 8] += [16 x 32] * [32 x 8] of int8, exact int32 sums. In bytes the fragments
+// lie as those of m16n8k16: a lane's four int8 stand where its two 16-bit values would.
+__device__ inline void multiply_add(std::int32_t (&d)[4], const std::uint32_t (&a)[4],
+                                    std::uint32_t b0, std::uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%0, %1, %2, %3};"
+      : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 // 2^x within 2 ulp; subnormal results are 0; exactly 1 for 0 and 0 for -inf.
 __device__ inline float fast_exp2(float x) {
   float result;

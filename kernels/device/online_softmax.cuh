@@ -37,14 +37,16 @@ struct OnlineSoftmax {
     }
   }
 
-  // weights = exp2(scores * scale - max), rounded after they were summed; `factors` is what older
-  // sums must be multiplied by, exactly 1 where the maximum has not changed. Returns whether any
-  // row of the warp has another.
+  // weights = exp2(scores * scale(m) - max) for the warp's m-th 16 rows, rounded after they were
+  // summed; scale(m) > 0. `factors` is what older sums must be multiplied by, exactly 1 where the
+  // maximum has not changed. Returns whether any row of the warp has another.
+  template <typename Scale>
   __device__ bool update(const Scores& scores, Weights<Shape>& weights, Factors& factors,
-                         float scale) {
+                         const Scale& scale_of) {
     bool changed = false;
 #pragma unroll
     for (int m = 0; m < Shape::kRowTiles; ++m) {
+      const float scale = scale_of(m);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float largest = -INFINITY;

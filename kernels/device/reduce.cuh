@@ -14,10 +14,17 @@ __device__ inline float warp_sum(float value) {
   return value;
 }
 
+// Of two values that are not negative; NaN is the largest.
+__device__ inline float larger(float a, float b) {
+  const int a_bits = __float_as_int(a);
+  const int b_bits = __float_as_int(b);
+  return __int_as_float(a_bits > b_bits ? a_bits : b_bits);
+}
+
 __device__ inline float warp_max(float value) {
 #pragma unroll
   for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
-    value = fmaxf(value, __shfl_xor_sync(0xffffffffU, value, offset));
+    value = larger(value, __shfl_xor_sync(0xffffffffU, value, offset));
   }
   return value;
 }
@@ -36,7 +43,8 @@ __device__ inline float block_sum(float value, float* partial) {
   return warp_sum(lane < num_warps ? partial[lane] : 0.0F);
 }
 
-// The largest value over all threads of a block, in the same way. Values are not negative.
+// The largest value over all threads of a block, in the same way. Values are not negative;
+// NaN is the largest.
 __device__ inline float block_max(float value, float* partial) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;

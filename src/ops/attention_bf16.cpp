@@ -84,14 +84,15 @@ struct Sizes {
 };
 
 void pack_head(const AttentionArgs& a, const Sizes& s, int64_t head, const PackedHead& to) {
-  const uint16_t* k = a.k + head * a.num_keys * a.head_size;
-  const uint16_t* v = a.v + head * a.num_keys * a.head_size;
+  const uint16_t* k = a.k + head * a.k_head_stride;
+  const uint16_t* v = a.v + head * a.v_head_stride;
   for (int64_t first = 0; first < s.keys; first += kLanes) {
     for (int64_t p = 0; p < s.pairs; ++p) {
       uint32_t* row = to.k + p * s.keys + first;
       for (int64_t i = 0; i < kLanes; ++i) {
         row[i] = 0;
-        if (first + i < a.num_keys) std::memcpy(row + i, k + (first + i) * a.head_size + 2 * p, 4);
+        if (first + i < a.num_keys)
+          std::memcpy(row + i, k + (first + i) * a.k_row_stride + 2 * p, 4);
       }
     }
   }
@@ -99,10 +100,10 @@ void pack_head(const AttentionArgs& a, const Sizes& s, int64_t head, const Packe
     uint32_t* row = to.v + j * s.channels;
     const bool has_low = 2 * j < a.num_keys;
     const bool has_high = 2 * j + 1 < a.num_keys;
-    const uint16_t* low = v + 2 * j * a.head_size;
+    const uint16_t* low = v + 2 * j * a.v_row_stride;
     for (int64_t d = 0; d < s.channels; ++d) {
       const uint32_t lo = has_low && d < a.head_size ? low[d] : 0U;
-      const uint32_t hi = has_high && d < a.head_size ? low[a.head_size + d] : 0U;
+      const uint32_t hi = has_high && d < a.head_size ? low[a.v_row_stride + d] : 0U;
       row[d] = lo | (hi << 16);
     }
   }
@@ -285,9 +286,12 @@ void run_tile(const AttentionArgs& a, const Sizes& s, const PackedHead& packed, 
                        s.channels);
     }
   }
-  for (int64_t r = 0; r < rows; ++r)
+  for (int64_t r = 0; r < rows; ++r) {
     store_row(tile.sums.get() + r * s.channels, a.head_size, 1.0F / tile.total[r],
               a.out + ((first + r) * a.num_heads + head) * a.head_size);
+    if (a.lse)
+      a.lse[head * a.num_queries + first + r] = tile.maximum[r] / kLog2E + std::log(tile.total[r]);
+  }
 }
 
 }  // namespace

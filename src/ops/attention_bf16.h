@@ -10,10 +10,15 @@ struct AttentionArgs {
   const uint16_t* q = nullptr;  // head n, row l, channel d at n*q_head_stride + l*q_row_stride + d
   int64_t q_head_stride = 0;
   int64_t q_row_stride = 0;
-  const uint16_t* k = nullptr;      // [N, S, D] contiguous
-  const uint16_t* v = nullptr;      // [N, S, D] contiguous
+  const uint16_t* k = nullptr;  // the same for k and v, [N, S, D]
+  int64_t k_head_stride = 0;
+  int64_t k_row_stride = 0;
+  const uint16_t* v = nullptr;
+  int64_t v_head_stride = 0;
+  int64_t v_row_stride = 0;
   const float* key_bias = nullptr;  // [S] or null
   uint16_t* out = nullptr;          // [L, N, D] contiguous
+  float* lse = nullptr;             // [N, L] or null: natural log of the sum of exponentials
   int64_t num_heads = 0;
   int64_t num_queries = 0;  // L
   int64_t num_keys = 0;     // S

@@ -43,6 +43,7 @@ bool can_run(CudaAttention kernel, const AttentionShape& shape) {
     case CudaAttention::kFlash:
       return narrow && shape.capability >= 80 && shape.head_size % 8 == 0 && shape.head_size <= 256;
     case CudaAttention::kOwn:
+    case CudaAttention::kOwnInt8:
       return narrow && shape.capability >= 80 && (shape.head_size == 64 || shape.head_size == 128);
     case CudaAttention::kEfficient:
       return shape.dtype == at::kFloat && shape.capability >= 80 && shape.head_size % 4 == 0;

@@ -7,7 +7,7 @@
 
 namespace t2v::ops {
 
-enum class CudaAttention { kCudnn, kFlash, kOwn, kEfficient, kReference };
+enum class CudaAttention { kCudnn, kFlash, kOwn, kOwnInt8, kEfficient, kReference };
 
 // One self-attention: compute capability times 10 (80, 89, 90, 120), type, head size, tokens.
 struct AttentionShape {

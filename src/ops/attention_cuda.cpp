@@ -6,6 +6,7 @@
 #include <c10/util/Exception.h>
 
 #include "core/check.h"
+#include "ops/attention_int8_reference.h"
 #include "ops/attention_reference.h"
 #include "ops/backend.h"
 #include "ops/device.h"
@@ -21,6 +22,8 @@ std::optional<CudaAttention> kernel_named(AttentionBackend backend) {
       return CudaAttention::kFlash;
     case AttentionBackend::kOwn:
       return CudaAttention::kOwn;
+    case AttentionBackend::kOwnInt8:
+      return CudaAttention::kOwnInt8;
     case AttentionBackend::kReference:
       return CudaAttention::kReference;
     case AttentionBackend::kAuto:
@@ -76,12 +79,15 @@ at::Tensor cuda_attention(AttentionInputs in, AttentionBackend backend) {
   const CudaAttention kernel = cuda_attention_kernel(backend, shape, in.key_bias.defined());
   if (kernel == CudaAttention::kReference) return reference::attention(in);
   if (!can_run(kernel, shape)) require_attention(backend, device, in.q.scalar_type(), in.q.size(2));
+  const OpTable& table = op_table(at::DeviceType::CUDA);
+  if (kernel == CudaAttention::kOwnInt8)
+    return table.attention_int8 ? table.attention_int8(std::move(in))
+                                : reference::attention_int8(in);
   if (kernel == CudaAttention::kOwn) {
-    const auto own = op_table(at::DeviceType::CUDA).attention;
-    T2V_REQUIRE(own != nullptr, ErrorKind::kDevice,
+    T2V_REQUIRE(table.attention != nullptr, ErrorKind::kDevice,
                 "attention back end 'own' is one of the fused ops, and T2V_BACKEND=reference turns "
                 "them off; try --attention reference");
-    return own(in);
+    return table.attention(in);
   }
   const at::Tensor out = libtorch_attention(kernel, in).squeeze(0);  // [N, L, D]
   in = {};                                                           // before it is copied

@@ -13,4 +13,11 @@ struct AttentionInputs {
   at::Tensor lut, counts;
 };
 
+// Keys and values kept as int8: value = int8 * scale of its token, head and group of channels
+// (kv_scale_groups in ops/kv_attention.h). All may be prefixes of a longer ring.
+struct Int8KeyValues {
+  at::Tensor k, v;              // int8 [N, S, D]
+  at::Tensor k_scale, v_scale;  // fp16 [N, S, groups]
+};
+
 }  // namespace t2v::ops

@@ -30,9 +30,10 @@ at::Tensor visible_keys(const at::Tensor& mask, const Range& range, int64_t num_
   return heads.index_select(1, rows).repeat_interleave(kKeyBlock, 2).narrow(2, 0, num_keys);
 }
 
-// [heads, queries, D]
+// [heads, queries, D]; fills the range of lse when there is one.
 at::Tensor attend(const AttentionInputs& in, const at::Tensor& mask, const Range& range,
-                  at::ScalarType type) {
+                  const at::Tensor& lse) {
+  const at::ScalarType type = in.q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   const auto heads = [&](const at::Tensor& x) { return x.narrow(0, range.head, range.num_heads); };
   const double scale = 1.0 / std::sqrt(static_cast<double>(in.q.size(2)));
   const at::Tensor q = heads(in.q).narrow(1, range.query, range.num_queries).to(type) * scale;
@@ -41,6 +42,8 @@ at::Tensor attend(const AttentionInputs& in, const at::Tensor& mask, const Range
   if (mask.defined())
     scores.masked_fill_(visible_keys(mask, range, in.k.size(1)).logical_not(),
                         -std::numeric_limits<double>::infinity());
+  if (lse.defined())
+    heads(lse).narrow(1, range.query, range.num_queries).copy_(at::logsumexp(scores, -1));
   return at::matmul(at::softmax(scores, -1), heads(in.v).to(type));
 }
 
@@ -60,13 +63,12 @@ at::Tensor block_mask(const AttentionInputs& in) {
       .narrow(2, 0, num_blocks);
 }
 
-at::Tensor attention(const AttentionInputs& in, const at::Tensor& mask) {
+at::Tensor attention(const AttentionInputs& in, const at::Tensor& mask, const at::Tensor& lse) {
   const int64_t num_heads = in.q.size(0);
   const int64_t num_queries = in.q.size(1);
   const int64_t num_keys = in.k.size(1);
   T2V_ASSERT(!mask.defined() || (mask.size(1) == blocks(num_queries, kQueryBlock) &&
                                  mask.size(2) == blocks(num_keys, kKeyBlock)));
-  const at::ScalarType type = in.q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   // All heads together while the whole fits, else head by head.
   const int64_t row_bytes = num_keys * static_cast<int64_t>(sizeof(float));
   const int64_t heads = num_heads * num_queries * row_bytes <= kScoreBytes ? num_heads : 1;
@@ -77,7 +79,7 @@ at::Tensor attention(const AttentionInputs& in, const at::Tensor& mask) {
       const Range range{head, heads, query, std::min(queries, num_queries - query)};
       out.narrow(0, query, range.num_queries)
           .narrow(1, head, heads)
-          .copy_(attend(in, mask, range, type).transpose(0, 1));
+          .copy_(attend(in, mask, range, lse).transpose(0, 1));
     }
   }
   return out.flatten(1);

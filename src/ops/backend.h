@@ -30,10 +30,45 @@ struct RowNorm {
   at::Tensor a, b;  // fp32 [C]: scale and shift, or weight and bias
 };
 
-// Rows for int8 matrix products: value = values * row_scale.
+// Rows for 8-bit matrix products: value = values * row_scale. A row with NaN or infinity has a
+// scale that is not finite, on every device.
 struct QuantisedRows {
-  at::Tensor values;     // int8 [L, C]
+  at::Tensor values;     // int8 or e4m3 [L, C], contiguous
   at::Tensor row_scale;  // fp32 [L]
+};
+
+// How a linear layer takes its rows.
+enum class RowType { kPlain, kInt8, kFp8 };
+
+struct RowFormat {
+  RowType type = RowType::kPlain;
+  at::ScalarType dtype = at::kFloat;  // of plain rows, and of what the layer gives
+  // Quantised rows were multiplied by the regular Hadamard matrix within groups of so many columns
+  // (a power of 4 that divides them); 0: not.
+  int64_t rotation = 0;
+};
+
+// Rows in some format. row_scale undefined: plain ones.
+struct Rows {
+  at::Tensor values;  // [L, C]
+  at::Tensor row_scale;
+};
+
+// W = values * row_scale, the columns rotated as the rows that it is multiplied with.
+struct Int8Weight {
+  at::Tensor values;     // int8 [N, K], or what pack_int8 made of it; fp8: e4m3 [N, K]
+  at::Tensor row_scale;  // fp32 [N]
+  int64_t out_features = 0;
+  int64_t in_features = 0;
+};
+
+// x * W^T + bias: s_x[m] * s_w[n] * sum + b[n] in fp32, then GELU-tanh, rounded once to `out`.
+struct Int8Product {
+  const QuantisedRows& x;
+  const Int8Weight& weight;
+  const at::Tensor& bias;  // fp32 [N], or undefined
+  bool gelu = false;
+  at::ScalarType out = at::kFloat;
 };
 
 enum class NormActivation { kNone, kSilu };
@@ -86,8 +121,29 @@ struct OpTable {
   void (*frames_to_rgb8)(const at::Tensor& frames, const at::Tensor& rgb8,
                          const at::Tensor& non_finite);
   SolverOutputs (*solver_step)(const SolverInputs& in, const SolverCoefficients& coefficients);
+  // Rows of 8 bits (ops/int8.h). Rotations are those of RowFormat. x fp32, bf16 or fp16 [L, C],
+  // rows may be strided; row_scale = max(max|z|, 1e-5) / 127 (fp8: / 448), z the rotated row.
+  QuantisedRows (*quantise_rows)(const at::Tensor& x, int64_t rotation) = nullptr;
+  QuantisedRows (*gate_residual_norm_quantise_)(at::Tensor& x, const at::Tensor& branch,
+                                                const at::Tensor& gate, const RowNorm& norm,
+                                                double eps, int64_t rotation) = nullptr;
+  at::Tensor (*pack_int8)(const at::Tensor& values) = nullptr;  // int8 [N, K], may be itself
+  at::Tensor (*int8_linear)(const Int8Product& product) = nullptr;
+  // x += gate * product, x fp32 [L, N]; gate fp32 [N], or undefined for 1.
+  void (*int8_linear_residual_)(at::Tensor& x, const Int8Product& product,
+                                const at::Tensor& gate) = nullptr;
+  // W in `out`, the rotation taken back. values as stored, not packed.
+  at::Tensor (*expand_int8)(const Int8Weight& weight, int64_t rotation,
+                            at::ScalarType out) = nullptr;
+  // The same with e4m3 values. Null: the device has no such product.
+  QuantisedRows (*quantise_rows_fp8)(const at::Tensor& x, int64_t rotation) = nullptr;
+  at::Tensor (*fp8_linear)(const Int8Product& product) = nullptr;
   // [L, N*D]; null where ops/attention.h has no kernel of ours to call through this table.
   at::Tensor (*attention)(const AttentionInputs& in) = nullptr;
+  // q and k in int8, no key_bias and no lists; gives its inputs up when it has quantised them.
+  at::Tensor (*attention_int8)(AttentionInputs in) = nullptr;
+  // The keys of `in` (k and v may be empty) and those of the window under one softmax.
+  at::Tensor (*cached_attention)(const AttentionInputs& in, const Int8KeyValues& window) = nullptr;
 };
 
 enum class OpBackend { kFused, kReference };

@@ -9,49 +9,22 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/cpu_int8.h"
 #include "ops/cpu_video.h"
 #include "ops/reference_video.h"
-#include "ops/row_loops.h"
+#include "ops/row_access.h"
 
 namespace t2v::ops {
 namespace {
 
 constexpr int64_t kRowsPerTask = 8;
 
-bool is_fast(at::ScalarType type) { return type == at::kFloat || type == at::kBFloat16; }
-
-// Row access in either type; `scratch` holds one row.
-struct Rows {
-  explicit Rows(const at::Tensor& x)
-      : base(const_cast<char*>(static_cast<const char*>(x.const_data_ptr()))),
-        stride_bytes(x.stride(0) * x.element_size()),
-        bf16(x.scalar_type() == at::kBFloat16) {}
-
-  [[nodiscard]] const float* read(int64_t row, int64_t first, int64_t n, float* scratch) const {
-    const char* at = base + row * stride_bytes;
-    if (!bf16) return reinterpret_cast<const float*>(at) + first;
-    row::widen_bf16(reinterpret_cast<const uint16_t*>(at) + first, scratch, n);
-    return scratch;
-  }
-  // Where to compute row `row`: in place for fp32, in scratch for bf16.
-  [[nodiscard]] float* target(int64_t row, float* scratch) const {
-    return bf16 ? scratch : reinterpret_cast<float*>(base + row * stride_bytes);
-  }
-  void write(int64_t row, const float* values, int64_t n) const {
-    if (bf16) row::narrow_bf16(values, reinterpret_cast<uint16_t*>(base + row * stride_bytes), n);
-  }
-
-  char* base;
-  int64_t stride_bytes;
-  bool bf16;
-};
-
 at::Tensor layer_norm_rows(const at::Tensor& x, const float* a, const float* b, double eps,
                            at::ScalarType out) {
   const int64_t n = x.size(1);
   at::Tensor result = at::empty({x.size(0), n}, x.options().dtype(out));
-  const Rows source(x);
-  const Rows target(result);
+  const RowAccess source(x);
+  const RowAccess target(result);
   at::parallel_for(0, x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch(static_cast<size_t>(2 * n));
     for (int64_t l = begin; l < end; ++l) {
@@ -93,8 +66,8 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   if (!is_fast(x.scalar_type())) return reference_ops().rms_norm(x, weight, eps);
   const int64_t n = x.size(1);
   at::Tensor result = at::empty({x.size(0), n}, x.options());
-  const Rows source(x);
-  const Rows target(result);
+  const RowAccess source(x);
+  const RowAccess target(result);
   const float* w = weight.const_data_ptr<float>();
   at::parallel_for(0, x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch(static_cast<size_t>(2 * n));
@@ -157,7 +130,7 @@ void qk_norm_rope(const QkNormRope& in, const QkvHeads& out) {
   const int64_t n = in.qkv.size(1) / 3;
   const int64_t num_heads = out.q.size(0);
   const int64_t d = out.q.size(2);
-  const Rows source(in.qkv);
+  const RowAccess source(in.qkv);
   const std::pair<const float*, const at::Tensor*> parts[] = {
       {in.norm_q.const_data_ptr<float>(), &out.q}, {in.norm_k.const_data_ptr<float>(), &out.k}};
   at::parallel_for(0, in.qkv.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
@@ -185,8 +158,8 @@ void qk_norm_rope(const QkNormRope& in, const QkvHeads& out) {
 void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate) {
   if (!is_fast(branch.scalar_type())) return reference_ops().gate_residual_(x, branch, gate);
   const int64_t n = x.size(1);
-  const Rows target(x);
-  const Rows source(branch);
+  const RowAccess target(x);
+  const RowAccess source(branch);
   const float* g = gate.defined() ? gate.const_data_ptr<float>() : nullptr;
   at::parallel_for(0, x.size(0), kRowsPerTask, [&](int64_t begin, int64_t end) {
     for (int64_t l = begin; l < end; ++l) {
@@ -208,11 +181,6 @@ at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at
                                           : layer_norm(x, norm.a, norm.b, eps, out);
 }
 
-QuantisedRows layer_norm_quantise(const at::Tensor& x, const RowNorm& norm, double eps,
-                                  int64_t rotation_group) {
-  return reference_ops().layer_norm_quantise(x, norm, eps, rotation_group);
-}
-
 }  // namespace
 
 const OpTable& cpu_ops() {
@@ -224,11 +192,17 @@ const OpTable& cpu_ops() {
       .qk_norm_rope = qk_norm_rope,
       .gate_residual_ = gate_residual_,
       .gate_residual_norm_ = gate_residual_norm_,
-      .layer_norm_quantise = layer_norm_quantise,
+      .layer_norm_quantise = cpu::layer_norm_quantise,
       .vae_norm = cpu::vae_norm,
       .add_bias_residual = reference::add_bias_residual,
       .frames_to_rgb8 = reference::frames_to_rgb8,
       .solver_step = reference::solver_step,
+      .quantise_rows = cpu::quantise_rows,
+      .gate_residual_norm_quantise_ = cpu::gate_residual_norm_quantise_,
+      .pack_int8 = cpu::pack_int8,
+      .int8_linear = cpu::int8_linear,
+      .int8_linear_residual_ = cpu::int8_linear_residual_,
+      .expand_int8 = cpu::expand_int8,
   };
   return kTable;
 }

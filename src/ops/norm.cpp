@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 
 #include "core/check.h"
+#include "ops/int8.h"
 
 namespace t2v::ops {
 namespace {
@@ -80,9 +81,12 @@ at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at
 QuantisedRows layer_norm_quantise(const at::Tensor& x, const RowNorm& norm, double eps,
                                   int64_t rotation_group) {
   T2V_ASSERT(is_rows(x) && is_vector(norm.a, x.size(1)) && is_vector(norm.b, x.size(1)));
-  T2V_ASSERT(rotation_group == 0 || rotation_group == 64 || rotation_group == 256);
-  T2V_ASSERT(x.size(1) % 8 == 0 && (rotation_group == 0 || x.size(1) % rotation_group == 0));
-  return op_table(x.device().type()).layer_norm_quantise(x, norm, eps, rotation_group);
+  T2V_ASSERT(rotation_group == 0 ||
+             ops::rotation_group(rotation_group, x.size(1)) == rotation_group);
+  // Kernels of devices take 8 columns at a time.
+  const bool composed = !x.is_cpu() && x.size(1) % 8 != 0;
+  const OpTable& table = composed ? reference_ops() : op_table(x.device().type());
+  return table.layer_norm_quantise(x, norm, eps, rotation_group);
 }
 
 }  // namespace t2v::ops

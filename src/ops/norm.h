@@ -35,9 +35,9 @@ void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& g
 at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate,
                                const RowNorm& norm, double eps, at::ScalarType out);
 
-// The LayerNorm of x [L, C], rotated within consecutive groups of columns (256, 64; 0: not) by a
-// symmetric orthogonal matrix that is its own inverse, and quantised row by row to int8. C is a
-// multiple of 8 and of the group. For weights that were rotated alike: nothing calls it yet.
+// The LayerNorm of x [L, C], rotated within consecutive groups of columns (a power of 4 up to 256;
+// 0: not) by a symmetric orthogonal matrix that is its own inverse, and quantised row by row to
+// int8: rows for weights that were rotated alike.
 QuantisedRows layer_norm_quantise(const at::Tensor& x, const RowNorm& norm, double eps,
                                   int64_t rotation_group);
 

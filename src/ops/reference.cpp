@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "ops/backend.h"
+#include "ops/int8_reference.h"
 #include "ops/reference_video.h"
 
 namespace t2v::ops {
@@ -83,27 +84,19 @@ at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at
                                           : layer_norm(x, norm.a, norm.b, eps, out);
 }
 
-// H4 (x) H4 (x) ..., [group, group]; H4 is regular: each row sums to 1, so a constant stays one.
-at::Tensor rotation_matrix(int64_t group, at::Device device) {
-  const at::Tensor h4 =
-      at::tensor({1, 1, 1, -1, 1, 1, -1, 1, 1, -1, 1, 1, -1, 1, 1, 1}, at::kFloat).view({4, 4}) / 2;
-  at::Tensor matrix = h4;
-  while (matrix.size(0) < group) matrix = at::kron(matrix, h4);
-  return matrix.to(device);
-}
-
 QuantisedRows layer_norm_quantise(const at::Tensor& x, const RowNorm& norm, double eps,
                                   int64_t rotation_group) {
-  at::Tensor y = norm.kind == NormKind::kModulate
-                     ? layer_norm_modulate(x, norm.a, norm.b, eps, at::kFloat)
-                     : layer_norm(x, norm.a, norm.b, eps, at::kFloat);
-  if (rotation_group > 0)
-    y = at::matmul(y.unflatten(1, {-1, rotation_group}),
-                   rotation_matrix(rotation_group, y.device()))
-            .flatten(1);
-  const at::Tensor scale = y.abs().amax(1).clamp_min(1e-5) / 127;
-  return {.values = (y / scale.unsqueeze(1)).round_().clamp_(-127, 127).to(at::kChar),
-          .row_scale = scale};
+  const at::Tensor y = norm.kind == NormKind::kModulate
+                           ? layer_norm_modulate(x, norm.a, norm.b, eps, at::kFloat)
+                           : layer_norm(x, norm.a, norm.b, eps, at::kFloat);
+  return reference::quantise_rows(y, rotation_group);
+}
+
+QuantisedRows gate_residual_norm_quantise_(at::Tensor& x, const at::Tensor& branch,
+                                           const at::Tensor& gate, const RowNorm& norm, double eps,
+                                           int64_t rotation) {
+  gate_residual_(x, branch, gate);
+  return layer_norm_quantise(x, norm, eps, rotation);
 }
 
 }  // namespace
@@ -122,6 +115,14 @@ const OpTable& reference_ops() {
       .add_bias_residual = reference::add_bias_residual,
       .frames_to_rgb8 = reference::frames_to_rgb8,
       .solver_step = reference::solver_step,
+      .quantise_rows = reference::quantise_rows,
+      .gate_residual_norm_quantise_ = gate_residual_norm_quantise_,
+      .pack_int8 = reference::pack_int8,
+      .int8_linear = reference::int8_linear,
+      .int8_linear_residual_ = reference::int8_linear_residual_,
+      .expand_int8 = reference::expand_int8,
+      .quantise_rows_fp8 = reference::quantise_rows_fp8,
+      .fp8_linear = reference::fp8_linear,
   };
   return kTable;
 }

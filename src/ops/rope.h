@@ -22,7 +22,12 @@ struct RopeTables {
 
 // Angles position * theta^(-2j/channels), theta 10000. head_size D is even; channels per axis:
 // height = width = 2*(D/6), temporal = D - 2*height (behaviour of the published checkpoints).
+// first_frame: position of frame 0, without a limit.
 RopeTables make_rope_tables(int64_t frames, int64_t height, int64_t width, int64_t head_size,
-                            at::Device device);
+                            at::Device device, int64_t first_frame = 0);
+
+// Keys [N, R, D] as if they stood `frames` frames later: their temporal pairs turned, in fp32,
+// rounded once to `out`'s type. out [N, R, D], of its own memory, may be strided.
+void rotate_frames(const at::Tensor& keys, int64_t frames, const at::Tensor& out);
 
 }  // namespace t2v::ops

@@ -81,7 +81,7 @@ TEST_CASE("both back ends agree, and the one named is the one that runs") {
 
 TEST_CASE("back ends have names, and no others") {
   using ops::AttentionBackend;
-  for (const char* name : {"auto", "cudnn", "flash", "own", "reference"}) {
+  for (const char* name : {"auto", "cudnn", "flash", "own", "own-int8", "reference"}) {
     const auto backend = ops::attention_backend(name);
     REQUIRE(backend.has_value());
     CHECK(std::string(ops::attention_name(*backend)) == name);

@@ -17,6 +17,7 @@
 #include "bench/device_clock.h"
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/int8.h"
 #include "ops/norm.h"
 
 namespace {
@@ -53,6 +54,7 @@ class Cases {
 
   [[nodiscard]] std::vector<Case> all() const {
     std::vector<Case> list = row_cases();
+    for (auto& entry : byte_cases()) list.push_back(std::move(entry));
     for (auto& entry : heads_and_steps()) list.push_back(std::move(entry));
     for (auto& entry : video_cases()) list.push_back(std::move(entry));
     return list;
@@ -104,6 +106,49 @@ class Cases {
                 norm = ops::RowNorm{.a = vector(c), .b = vector(c)}](const OpTable& table) mutable {
                  static_cast<void>(table.gate_residual_norm_(x, branch, gate, norm, kEps, type_));
                };
+         }},
+    };
+  }
+
+  // Rows and weights of 8 bits.
+  [[nodiscard]] std::vector<Case> byte_cases() const {
+    const double n = static_cast<double>(s_.tokens()) * static_cast<double>(s_.columns());
+    const int64_t c = s_.columns();
+    const int64_t group = ops::rotation_group(256, c);
+    return {
+        {"layer_norm_quantise", 5 * n,
+         [this, c, group] {
+           return [group, x = wide(),
+                   norm = ops::RowNorm{.a = vector(c), .b = vector(c)}](const OpTable& table) {
+             static_cast<void>(table.layer_norm_quantise(x, norm, kEps, group));
+           };
+         }},
+        {"quantise_rows", 3 * n,
+         [this, group] {
+           return [group, x = narrow()](const OpTable& table) {
+             static_cast<void>(table.quantise_rows(x, group));
+           };
+         }},
+        {"gate_residual_norm_quantise", 11 * n,
+         [this, c, group] {
+           return
+               [group, x = wide(), branch = narrow(), gate = vector(c),
+                norm = ops::RowNorm{.a = vector(c), .b = vector(c)}](const OpTable& table) mutable {
+                 static_cast<void>(
+                     table.gate_residual_norm_quantise_(x, branch, gate, norm, kEps, group));
+               };
+         }},
+        {"expand_int8", 3.0 * static_cast<double>(c) * static_cast<double>(c),
+         [this, c, group] {
+           const ops::QuantisedRows rows =
+               ops::quantise_rows(bench::random_tensor({c, c}, at::kFloat, device_), group);
+           return [this, group,
+                   weight = ops::Int8Weight{.values = rows.values,
+                                            .row_scale = rows.row_scale,
+                                            .out_features = c,
+                                            .in_features = c}](const OpTable& table) {
+             static_cast<void>(table.expand_int8(weight, group, type_));
+           };
          }},
     };
   }

@@ -6,9 +6,9 @@ import subprocess
 
 PARTS = ["build", "test", "parity", "sanitise", "bench", "more"]
 # Figures that the table shows, in this order, where a row has them.
-SHOWN = ["op_ms", "gb_per_s", "share_of_copy", "times_reference", "attention_ms", "tflop_per_s", "times_cudnn", "forward_ms", "share_of_roofline",
+SHOWN = ["op_ms", "gb_per_s", "share_of_copy", "times_reference", "attention_ms", "tflop_per_s", "times_cudnn", "linear_ms", "top_per_s", "int_mm_ms", "gemm_16_ms", "times_gemm_16", "forward_ms", "share_of_roofline",
          "elementwise_share", "gemm_peak_tflops", "sdpa_peak_tflops", "decode_ms", "times_faster", "roofline_ms", "first_ms", "peak_bytes_with_weights", "predicted_gb", "measured_gb",
-         "predicted_over_measured", "backend", "heads", "queries", "keys", "size", "blocks", "tokens", "implementation", "model"]
+         "predicted_over_measured", "backend", "heads", "queries", "keys", "rows", "columns", "depth", "size", "blocks", "tokens", "implementation", "model"]
 
 
 def command_output(command: list) -> str:

@@ -6,12 +6,12 @@
 #include "core/check.h"
 #include "ops/backend.h"
 #include "ops/cuda/cuda_attention.h"
+#include "ops/cuda/cuda_int8.h"
 #include "ops/cuda/cuda_video.h"
 #include "ops/launch.h"
 #include "t2v/kernels/gate_residual.h"
 #include "t2v/kernels/gate_residual_norm.h"
 #include "t2v/kernels/layer_norm_modulate.h"
-#include "t2v/kernels/layer_norm_quantise.h"
 #include "t2v/kernels/qk_norm_rope.h"
 #include "t2v/kernels/rms_norm.h"
 
@@ -171,33 +171,6 @@ at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at
   return result;
 }
 
-QuantisedRows layer_norm_quantise(const at::Tensor& input, const RowNorm& norm, double eps,
-                                  int64_t rotation_group) {
-  require_same_device(input, norm.a);
-  require_same_device(input, norm.b);
-  const Launch launch("layer_norm_quantise", input);
-  const at::Tensor x = dense_rows(input);
-  QuantisedRows result{.values = at::empty(x.sizes(), x.options().dtype(at::kChar)),
-                       .row_scale = at::empty({x.size(0)}, x.options().dtype(at::kFloat))};
-  kernels::LayerNormQuantiseArgs args;
-  args.x = x.const_data_ptr();
-  args.out = result.values.mutable_data_ptr<int8_t>();
-  args.row_scale = result.row_scale.mutable_data_ptr<float>();
-  args.scale = norm.a.const_data_ptr<float>();
-  args.shift = norm.b.const_data_ptr<float>();
-  args.rows = x.size(0);
-  args.columns = x.size(1);
-  args.x_row_stride = row_stride(x);
-  args.out_row_stride = x.size(1);
-  args.rotation_group = static_cast<int>(rotation_group);
-  args.eps = static_cast<float>(eps);
-  args.x_dtype = kernel_dtype(x.scalar_type());
-  args.modulation = norm.kind == NormKind::kModulate ? kernels::Modulation::kScaleShift
-                                                     : kernels::Modulation::kAffine;
-  launch.check(kernels::layer_norm_quantise(args, launch.stream()));
-  return result;
-}
-
 constexpr OpTable kTable{
     .name = "cuda",
     .layer_norm_modulate = layer_norm_modulate,
@@ -206,12 +179,22 @@ constexpr OpTable kTable{
     .qk_norm_rope = qk_norm_rope,
     .gate_residual_ = gate_residual_,
     .gate_residual_norm_ = gate_residual_norm_,
-    .layer_norm_quantise = layer_norm_quantise,
+    .layer_norm_quantise = cuda::layer_norm_quantise,
     .vae_norm = cuda::vae_norm,
     .add_bias_residual = cuda::add_bias_residual,
     .frames_to_rgb8 = cuda::frames_to_rgb8,
     .solver_step = cuda::solver_step,
+    .quantise_rows = cuda::quantise_rows,
+    .gate_residual_norm_quantise_ = cuda::gate_residual_norm_quantise_,
+    .pack_int8 = cuda::pack_int8,
+    .int8_linear = cuda::int8_linear,
+    .int8_linear_residual_ = cuda::int8_linear_residual_,
+    .expand_int8 = cuda::expand_int8,
+    .quantise_rows_fp8 = cuda::quantise_rows_fp8,
+    .fp8_linear = cuda::fp8_linear,
     .attention = cuda::attention,
+    .attention_int8 = cuda::attention_int8,
+    .cached_attention = cuda::cached_attention,
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <cuda_runtime.h>
 
 #include <cmath>
+#include <cstring>
 #include <functional>
 
 #undef __shared__
@@ -61,6 +62,16 @@ inline void __syncwarp() { ::t2v::host_cuda::any(false); }
 inline float rsqrtf(float value) { return 1.0F / std::sqrt(value); }
 inline float __expf(float value) { return std::exp(value); }
 inline float __fdividef(float value, float divisor) { return value / divisor; }
+inline int __float_as_int(float value) {
+  int bits = 0;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+inline float __int_as_float(int bits) {
+  float value = 0;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
 inline int atomicAdd(int* target, int value) {
   const int old = *target;
   *target += value;

@@ -41,6 +41,7 @@ struct Lane {
   std::uint32_t a[4] = {};
   std::uint32_t b[2] = {};
   float d[4] = {};
+  std::int32_t sums[4] = {};
 };
 
 std::vector<Kilobyte> shared;
@@ -145,6 +146,40 @@ void multiply_all(unsigned first, unsigned lanes) {
   }
 }
 
+int byte_of(std::uint32_t word, unsigned place) {
+  return static_cast<std::int8_t>(word >> (8 * place));
+}
+
+// PTX ISA, "Matrix Fragments for mma.m16n8k32", int8. Sums wrap as on the device (no .satfinite).
+void multiply_bytes(unsigned first, unsigned lanes) {
+  if (lanes != 32) fail("mma by part of a warp");
+  Lane* const lane = &lanes_of_block[first];
+  int a[16][32];
+  int b[8][32];  // [n][k]
+  for (unsigned l = 0; l < 32; ++l) {
+    const unsigned group = l >> 2;
+    const unsigned in_group = l % 4;
+    for (unsigned i = 0; i < 16; ++i) {
+      const unsigned row = i < 4 || (i >= 8 && i < 12) ? group : group + 8;
+      const unsigned column = in_group * 4 + (i & 3) + (i < 8 ? 0 : 16);
+      a[row][column] = byte_of(lane[l].a[i / 4], i & 3);
+    }
+    for (unsigned i = 0; i < 8; ++i) {
+      const unsigned row = in_group * 4 + (i & 3) + (i < 4 ? 0 : 16);
+      b[group][row] = byte_of(lane[l].b[i / 4], i & 3);
+    }
+  }
+  for (unsigned l = 0; l < 32; ++l) {
+    for (unsigned i = 0; i < 4; ++i) {
+      const unsigned row = i < 2 ? l >> 2 : (l >> 2) + 8;
+      const unsigned column = l % 4 * 2 + (i & 1);
+      auto sum = static_cast<std::uint32_t>(lane[l].sums[i]);
+      for (unsigned k = 0; k < 32; ++k) sum += static_cast<std::uint32_t>(a[row][k] * b[column][k]);
+      lane[l].sums[i] = static_cast<std::int32_t>(sum);
+    }
+  }
+}
+
 template <typename T>
 void multiply(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
   const unsigned thread = threadIdx.x;
@@ -229,6 +264,17 @@ void multiply_add(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, 
 void multiply_add(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
                   __half /*type*/) {
   host_cuda::multiply<__half>(d, a, b0, b1);
+}
+
+void multiply_add(std::int32_t (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                  std::uint32_t b1) {
+  host_cuda::Lane& lane = host_cuda::lanes_of_block[threadIdx.x];
+  std::copy_n(a, 4, lane.a);
+  std::copy_n(d, 4, lane.sums);
+  lane.b[0] = b0;
+  lane.b[1] = b1;
+  host_cuda::meet_warp(host_cuda::multiply_bytes);
+  std::copy_n(lane.sums, 4, d);
 }
 
 float fast_exp2(float x) {

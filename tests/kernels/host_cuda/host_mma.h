@@ -32,6 +32,8 @@ void multiply_add(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, 
                   __nv_bfloat16 type);
 void multiply_add(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
                   __half type);
+void multiply_add(std::int32_t (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                  std::uint32_t b1);
 float fast_exp2(float x);
 inline int computed_anew(int value) { return value; }
 

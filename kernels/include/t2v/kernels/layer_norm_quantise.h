@@ -26,17 +26,18 @@ struct LayerNormQuantiseArgs {
   std::int64_t out_row_stride = 0;
   std::int64_t rows_per_group = 0;  // rows that share scale and shift; 0 = all
   std::int64_t group_stride = 0;    // from one vector to the next, >= 0
-  int rotation_group = 256;         // 256, 64, or 0 for no rotation
+  int rotation_group = 256;         // 256, 64, 16, 4, or 0 for no rotation
   float eps = 1e-6F;
   DType x_dtype = DType::kFloat32;
   Modulation modulation = Modulation::kScaleShift;
 };
 
 // y = LayerNorm(x) * a + b as in layer_norm_modulate; z = y R within consecutive groups of columns,
-// R the Kronecker product of 4 (256) or 3 (64) times H4 = 1/2 [1 1 1 -1; 1 1 -1 1; 1 -1 1 1; -1 1 1
-// 1]; row_scale = max(max|z|, 1e-5) / 127; out = round(z / row_scale), ties to even, -127 to 127.
-// fp32 throughout. Rows with NaN or infinity have no meaning. cudaErrorInvalidValue or
-// cudaErrorMisalignedAddress for broken preconditions, before any launch.
+// R the Kronecker product of 4 (256), 3 (64), 2 (16) or 1 (4) times H4 = 1/2 [1 1 1 -1; 1 1 -1 1; 1
+// -1 1 1; -1 1 1 1]; row_scale = max(max|z|, 1e-5) / 127; out = round(z / row_scale), ties to even,
+// -127 to 127. fp32 throughout. row_scale of a row with NaN or infinity is one of these, its bytes
+// mean nothing. cudaErrorInvalidValue or cudaErrorMisalignedAddress for broken preconditions,
+// before any launch.
 cudaError_t layer_norm_quantise(const LayerNormQuantiseArgs& args, cudaStream_t stream) noexcept;
 
 }  // namespace t2v::kernels
