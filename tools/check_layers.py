@@ -40,7 +40,7 @@ OUTSIDE = [
     (r"curl/", ["src/weights/remote"]),
     (r"openssl/", ["src/weights/sha256.cpp"]),
     (r"liburing", ["src/weights/uring_file.cpp"]),
-    (r"xxhash", ["src/weights/cache_block.cpp"]),
+    (r"xxhash", ["src/weights/cache_block.cpp", "src/weights/byte_hash.cpp"]),
     (r"lib(av|sw)\w+/", ["src/media", "tests/media"]),
     (r"(cuda|cublas|cudnn|cutlass|cute|nvtx)", ["kernels", "src/ops/launch.h", "src/ops/cuda",
                                                 "tests/kernels", "tools"]),

@@ -36,6 +36,19 @@ struct WeightTraffic {
   int64_t streamed_blocks = 0;  // blocks that were read again for a step; 0 = all were resident
 };
 
+// What belongs to a prompt and not to a step, and so was made once: text embeddings, and the
+// cross-attention keys and values of each expert.
+struct ConditionUse {
+  int64_t text_hits = 0;    // prompts whose text embeddings were at hand from an earlier video
+  int64_t text_misses = 0;  // prompts that went through the text encoder
+  int64_t key_hits = 0;     // the same of keys and values
+  int64_t key_misses = 0;
+  int64_t bytes = 0;           // kept for later videos
+  double make_ms = 0;          // spent on what was missing, as the host saw it
+  double saved_ms = 0;         // what hits, and the steps behind the first, would have spent
+  int64_t bytes_not_read = 0;  // of weights that only make keys, left out when blocks were read
+};
+
 struct Report {
   Recipe recipe;
   std::string device;  // for people: "CPU, 2 threads, bf16"
@@ -43,6 +56,7 @@ struct Report {
   std::vector<StageTime> stages;
   std::vector<StepTime> steps;
   WeightTraffic weights;
+  ConditionUse conditions;
   double first_step_ms = 0;  // request start to the end of the first step
   double total_ms = 0;
   int64_t host_peak_bytes = 0;

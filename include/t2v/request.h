@@ -13,10 +13,31 @@ enum class SigmaTable { kWan, kDiffusers };
 enum class Device { kAuto, kCpu, kCuda };
 enum class Dtype { kAuto, kFp32, kBf16, kFp16 };
 enum class Backend { kFused, kReference };  // fused ops of our own, or their composed twins
+// How the transformer's linear layers compute. Auto: int8 where `t2v quantize` has made the files,
+// else none. Int8Weights: 8-bit weights, 16-bit rows.
+enum class Quant { kAuto, kNone, kInt8, kInt8Weights, kFp8 };
+// Quality: the first and the last blocks stay 16-bit, and so does attention in the first and the
+// last steps.
+enum class QuantPreset { kFast, kQuality };
+enum class KvCache { kAuto, kInt8 };  // how a causal run keeps keys and values
+// What becomes of the past when the prompt of a causal run changes (specs: kv-cache, B8).
+enum class PromptChange { kResetCross, kRecache, kFlush };
+enum class SinkRope { kAbsolute, kRelative };
 
 // "unipc", "euler", "dpm++"; "wan", "diffusers": as on the command line.
 const char* solver_name(Solver solver) noexcept;
 const char* sigma_table_name(SigmaTable table) noexcept;
+// "auto", "none", "int8", "int8-wo", "fp8"; "reset-cross", "recache", "flush"; "absolute",
+// "relative".
+const char* quant_name(Quant quant) noexcept;
+const char* prompt_change_name(PromptChange change) noexcept;
+const char* sink_rope_name(SinkRope rope) noexcept;
+
+// From this time of the video on, another prompt.
+struct PromptAt {
+  double seconds = 0;
+  std::string prompt;  // UTF-8
+};
 
 // As asked: an empty optional means "the preset's, the model folder's or the model's own default".
 struct Request {
@@ -38,12 +59,24 @@ struct Request {
   std::optional<uint64_t> seed;               // random when absent
   std::string latents_path;                   // initial noise; "" = from the seed
   std::string preset = "official";
+  // Causal checkpoints: "" = the model's own, none for bidirectional weights.
+  std::string causal;                // a profile's name or file
+  std::vector<PromptAt> prompts_at;  // ascending
+  std::optional<PromptChange> prompt_change;
+  std::optional<SinkRope> sink_rope;
 };
 
 // One number per expert, by name.
 struct GuidanceScale {
   double high_noise = 1.0;
   double low_noise = 1.0;
+};
+
+// Keys and values that a causal run keeps, as decided by its profile and the memory there is.
+struct CausalWindow {
+  int64_t frames = 0;  // latent frames that attention sees: sinks, past and current chunk; 0 = none
+  int64_t sinks = 0;   // the first ones, which stay
+  bool int8 = false;   // the past in int8
 };
 
 // Fully resolved: the same recipe on the same build and device gives the same bytes.
@@ -64,6 +97,11 @@ struct Recipe {
   std::string latents_path;
   std::string preset;
   int64_t text_len = 512;  // padded prompt length
+  std::string causal;      // a profile's name or file; "" = all frames at once
+  std::vector<PromptAt> prompts_at;
+  PromptChange prompt_change = PromptChange::kResetCross;
+  SinkRope sink_rope = SinkRope::kAbsolute;
+  CausalWindow causal_window;
 };
 
 // Where idle weights live. Block: the transformer's blocks are streamed in each step. Model: each
@@ -102,8 +140,14 @@ struct EngineOptions {
   int device_index = 0;
   Dtype dtype = Dtype::kAuto;  // auto: bf16 where the CPU has it, else fp32
   Backend backend = Backend::kFused;
-  std::string attention = "auto";  // self-attention: auto, cudnn, flash, own, reference
-  int num_threads = 0;             // 0 = all cores this process may use
+  std::string attention = "auto";  // self-attention: auto, cudnn, flash, own, own-int8, reference
+  Quant quant = Quant::kAuto;
+  int64_t int8_rotation = 256;  // 0, 64, 256
+  QuantPreset quant_preset = QuantPreset::kFast;
+  KvCache kv = KvCache::kAuto;
+  bool force_causal = false;    // --causal with weights that nothing says were trained so
+  bool condition_cache = true;  // prompts' keys and values are kept for later videos
+  int num_threads = 0;          // 0 = all cores this process may use
   TextEncoderDevice text_encoder_device = TextEncoderDevice::kAuto;
   Offload offload = Offload::kAuto;
   VaeTiling vae_tiling = VaeTiling::kAuto;

@@ -22,6 +22,7 @@ void run_presets(const Invocation& invocation);
 void run_tokenize(const Invocation& invocation);
 void run_verify(const Invocation& invocation);
 void run_bench(const Invocation& invocation);
+void run_quantize(const Invocation& invocation);
 
 // Throws Error{kUsage} unless there is exactly one plain argument called `name`; "": none.
 void require_positionals(const Invocation& invocation, const std::string& name);

@@ -66,6 +66,23 @@ TextEncoderDevice read_text_encoder_device(const Flags& flags) {
   return t5_cpu ? TextEncoderDevice::kCpu : device;
 }
 
+void read_quant(const Flags& flags, EngineOptions& options) {
+  options.quant = flags
+                      .choice<Quant>("quant", {{"auto", Quant::kAuto},
+                                               {"none", Quant::kNone},
+                                               {"int8", Quant::kInt8},
+                                               {"int8-wo", Quant::kInt8Weights},
+                                               {"fp8", Quant::kFp8}})
+                      .value_or(Quant::kAuto);
+  options.int8_rotation =
+      flags.choice<int64_t>("int8-rotate", {{"0", 0}, {"64", 64}, {"256", 256}}).value_or(256);
+  options.quant_preset =
+      flags
+          .choice<QuantPreset>("quant-preset",
+                               {{"fast", QuantPreset::kFast}, {"quality", QuantPreset::kQuality}})
+          .value_or(QuantPreset::kFast);
+}
+
 std::vector<LoraOption> read_loras(const Flags& flags) {
   std::vector<LoraOption> loras;
   for (const Setting& setting : flags.find_all({"lora", "lora-high", "lora-low"})) {
@@ -109,8 +126,15 @@ EngineOptions read_running_options(const Flags& flags) {
                                                              {"cudnn", "cudnn"},
                                                              {"flash", "flash"},
                                                              {"own", "own"},
+                                                             {"own-int8", "own-int8"},
                                                              {"reference", "reference"}})
                           .value_or("auto");
+  read_quant(flags, options);
+  options.kv = flags.choice<KvCache>("kv", {{"auto", KvCache::kAuto}, {"int8", KvCache::kInt8}})
+                   .value_or(KvCache::kAuto);
+  options.force_causal = flags.has("force-causal");
+  options.condition_cache =
+      flags.choice<bool>("condition-cache", {{"on", true}, {"off", false}}).value_or(true);
   options.num_threads = static_cast<int>(flags.integer("threads", 1, kMaxThreads).value_or(0));
   options.text_encoder_device = read_text_encoder_device(flags);
   options.offload = read_offload(flags);

@@ -13,7 +13,7 @@ constexpr auto kValue = Arity::kValue;
 constexpr unsigned kMedia = kGenerate | kDecode;  // commands that write a video
 constexpr unsigned kMakers = kGenerate | kBench;  // commands that run the whole pipe
 constexpr unsigned kRunners = kMedia | kBench;
-constexpr unsigned kWeightUsers = kGenerate | kDecode | kPresets | kBench;
+constexpr unsigned kWeightUsers = kGenerate | kDecode | kPresets | kBench | kQuantize;
 constexpr unsigned kModelUsers = kWeightUsers | kTokenize;
 constexpr unsigned kLineAndRecipe = kPromptLine | kRecipe;
 constexpr unsigned kLater = 0;
@@ -30,10 +30,11 @@ constexpr std::array kCommands{
             "measures how fast this machine makes videos"},
     Command{kVerify, "verify", "PATH [--write-manifest] [--json]",
             "compares a model's files with its manifest"},
+    Command{kQuantize, "quantize", "MODEL -o FOLDER [--report FILE] [flags]",
+            "writes an INT8 copy of a model, with the error of every layer"},
 };
 
-constexpr std::array kLaterCommands{std::string_view("quantize"), std::string_view("encode"),
-                                    std::string_view("doctor")};
+constexpr std::array kLaterCommands{std::string_view("encode"), std::string_view("doctor")};
 
 constexpr std::array kFlags{
     // What to make.
@@ -51,6 +52,9 @@ constexpr std::array kFlags{
          "0 to 2^64-1 (random, printed and embedded)", "base-seed", kLineAndRecipe},
     Flag{"count", 0, kValue, kGenerate, Group::kMain, "N",
          "N videos a prompt, seeds from --seed on (1)", ""},
+    Flag{"output", 'o', kValue, kQuantize, Group::kMain, "FOLDER", "where the model goes", ""},
+    Flag{"report", 0, kValue, kQuantize, Group::kMain, "FILE",
+         "the error of every layer as JSON (the worst ten on stderr)", ""},
     Flag{"preset", 0, kValue, kGenerate, Group::kMain, "NAME", "official or diffusers (official)",
          "", kLineAndRecipe},
     Flag{
@@ -81,15 +85,15 @@ constexpr std::array kFlags{
          "instead of the model's own", "vae-path", kRecipe},
     Flag{"tokenizer", 0, kValue, kModelUsers | kInspect, Group::kModel, "FILE",
          "SentencePiece model, instead of the model's own", "tokenizer-path", kRecipe},
-    Flag{"lora", 0, kValue, kGenerate, Group::kModel, "FILE[@high|low][:W]",
+    Flag{"lora", 0, kValue, kGenerate | kQuantize, Group::kModel, "FILE[@high|low][:W]",
          "adds a LoRA with weight W (1) to one expert or to both; repeatable;\n"
          "without @: by high_noise or low_noise in its path, else both",
          ""},
-    Flag{"lora-high", 0, kValue, kGenerate, Group::kModel, "FILE[:W]",
+    Flag{"lora-high", 0, kValue, kGenerate | kQuantize, Group::kModel, "FILE[:W]",
          "--lora of the high-noise expert; repeatable", ""},
-    Flag{"lora-low", 0, kValue, kGenerate, Group::kModel, "FILE[:W]",
+    Flag{"lora-low", 0, kValue, kGenerate | kQuantize, Group::kModel, "FILE[:W]",
          "--lora of the low-noise expert; repeatable", ""},
-    Flag{"lora-lenient", 0, kSwitch, kGenerate, Group::kModel, "",
+    Flag{"lora-lenient", 0, kSwitch, kGenerate | kQuantize, Group::kModel, "",
          "LoRA tensors that do not fit the model are warnings", ""},
     Flag{"ignore-extra", 0, kSwitch, kWeightUsers | kInspect, Group::kModel, "",
          "tensors that the model does not know are no error", ""},
@@ -133,6 +137,23 @@ constexpr std::array kFlags{
          "boundary-ratio moe-boundary", kLineAndRecipe},
     Flag{"latents", 0, kValue, kGenerate, Group::kSampling, "FILE",
          "initial noise: safetensors, tensor 'latents'", "", kLineAndRecipe},
+    // Causal checkpoints: a video of any length, chunk after chunk.
+    Flag{"causal", 0, kValue, kGenerate, Group::kCausal, "PROFILE",
+         "generates chunk after chunk with weights that were trained so: self-forcing,\n"
+         "causal-forcing-chunk, causal-forcing-frame, longlive-1 or a profile's file",
+         "", kLineAndRecipe},
+    Flag{"prompt-at", 0, kValue, kGenerate, Group::kCausal, "TIME:TEXT",
+         "another prompt from this second on (5s:TEXT); repeatable", "", kRecipe},
+    Flag{"prompt-change", 0, kValue, kGenerate, Group::kCausal, "MODE",
+         "what a new prompt does to the past: reset-cross, recache or flush (the profile's)", "",
+         kLineAndRecipe},
+    Flag{"sink-rope", 0, kValue, kGenerate, Group::kCausal, "MODE",
+         "positions of the first frames that stay: absolute or relative (the profile's)", "",
+         kLineAndRecipe},
+    Flag{"kv", 0, kValue, kGenerate, Group::kCausal, "MODE",
+         "keys and values of past frames: auto or int8 (auto: 16-bit where it fits)", ""},
+    Flag{"force-causal", 0, kSwitch, kGenerate, Group::kCausal, "",
+         "--causal although nothing says that the weights were trained so", ""},
     // The video file.
     Flag{"codec", 0, kValue, kMedia, Group::kVideo, "NAME", "libavcodec's name (libx264)", ""},
     Flag{"crf", 0, kValue, kMedia, Group::kVideo, "N", "quality, lower is better (18)", ""},
@@ -147,7 +168,7 @@ constexpr std::array kFlags{
          "", kRecipe},
     Flag{"backend", 0, kValue, kRunners, Group::kRunning, "NAME",
          "fused or reference; also T2V_BACKEND (fused)", ""},
-    Flag{"threads", 0, kValue, kRunners, Group::kRunning, "N", "CPU threads (all)", ""},
+    Flag{"threads", 0, kValue, kRunners | kQuantize, Group::kRunning, "N", "CPU threads (all)", ""},
     Flag{"ram-budget", 0, kValue, kRunners | kInspect, Group::kRunning, "SIZE",
          "memory of the process: 12GiB, 500MiB (what is free, less a reserve)", ""},
     Flag{"vram-budget", 0, kValue, kRunners | kInspect, Group::kRunning, "SIZE",
@@ -163,12 +184,24 @@ constexpr std::array kFlags{
          "how weights are read: pread or uring; also T2V_IO (pread)", ""},
     Flag{"dry-run", 0, kSwitch, kGenerate, Group::kRunning, "",
          "resolve, check, plan and print; load no weights", ""},
+    Flag{"condition-cache", 0, kValue, kMakers, Group::kRunning, "MODE",
+         "keeps what belongs to a prompt for later videos: on or off (on)", ""},
     Flag{"attention", 0, kValue, kMakers, Group::kRunning, "NAME",
-         "self-attention by auto, cudnn, flash, own or reference (auto)", ""},
+         "self-attention by auto, cudnn, flash, own, own-int8 or reference (auto)", "", kRecipe},
+    Flag{"quant", 0, kValue, kMakers | kQuantize, Group::kRunning, "MODE",
+         "linear layers in none, int8, int8-wo (weights only) or fp8\n"
+         "(auto: int8 where t2v quantize has made the files, else none)",
+         "", kRecipe},
+    Flag{"int8-rotate", 0, kValue, kMakers | kQuantize, Group::kRunning, "N",
+         "spreads outliers over groups of 256 or 64 columns; 0: not (256)", "", kRecipe},
+    Flag{"quant-preset", 0, kValue, kMakers | kQuantize, Group::kRunning, "NAME",
+         "fast, or quality: the first and last blocks, and attention in the first and\n"
+         "last steps, stay 16-bit (fast)",
+         "", kRecipe},
     Flag{"vae-tiling", 0, kValue, kRunners, Group::kRunning, "MODE",
          "decode the picture in tiles: on, off, or auto: when memory is short (auto)", ""},
     // Reports.
-    Flag{"progress", 0, kValue, kRunners, Group::kReports, "MODE",
+    Flag{"progress", 0, kValue, kRunners | kQuantize, Group::kReports, "MODE",
          "auto, bar, plain, json or none (auto)", ""},
     Flag{"profile", 0, Arity::kOptionalValue, kMedia, Group::kReports, "FILE",
          "times as JSON; as a table on stderr without FILE", ""},
@@ -176,7 +209,8 @@ constexpr std::array kFlags{
          "final latents and recipe, for t2v decode", ""},
     Flag{"dump", 0, kValue, kGenerate, Group::kReports, "FILE",
          "every intermediate tensor, for parity checks", ""},
-    Flag{"json", 0, kSwitch, kInspect | kPresets | kVerify, Group::kReports, "", "print JSON", ""},
+    Flag{"json", 0, kSwitch, kInspect | kPresets | kVerify | kQuantize, Group::kReports, "",
+         "print JSON", ""},
     Flag{"json", 0, Arity::kOptionalValue, kBench, Group::kReports, "FILE",
          "the result as JSON; on standard output instead of the table without FILE", ""},
     Flag{"command", 0, kSwitch, kInspect, Group::kReports, "",
@@ -189,12 +223,8 @@ constexpr std::array kFlags{
     // Known, not in this version.
     Flag{"image", 'i', kValue, kLater, Group::kMain, "", "", "init-img"},
     Flag{"last-image", 0, kValue, kLater, Group::kMain, "", "", "end-img"},
-    Flag{"quant", 0, kValue, kLater, Group::kMain, "none", "", ""},
     Flag{"step-cache", 0, kValue, kLater, Group::kMain, "off", "", ""},
     Flag{"t-list", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"causal", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"kv", 0, kValue, kLater, Group::kMain, "auto", "", ""},
-    Flag{"prompt-at", 0, kValue, kLater, Group::kMain, "", "", ""},
     Flag{"preview", 0, kValue, kLater, Group::kMain, "", "", ""},
     Flag{"checkpoint-every", 0, kValue, kLater, Group::kMain, "", "", ""},
     Flag{"resume", 0, kSwitch, kLater, Group::kMain, "", "", ""},

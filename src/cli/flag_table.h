@@ -17,7 +17,8 @@ enum CommandBit : unsigned {
   kTokenize = 16,
   kVerify = 32,
   kBench = 64,
-  kAllCommands = 127,
+  kQuantize = 128,
+  kAllCommands = 255,
 };
 
 struct Command {
@@ -36,7 +37,7 @@ enum PlaceBit : unsigned {
 };
 
 // Headings of the help text, in its order.
-enum class Group { kMain, kModel, kPicture, kSampling, kVideo, kRunning, kReports };
+enum class Group { kMain, kModel, kPicture, kSampling, kCausal, kVideo, kRunning, kReports };
 
 struct Flag {
   std::string_view name;  // long name with hyphens, without the leading two

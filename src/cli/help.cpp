@@ -12,10 +12,10 @@ using core::str;
 constexpr size_t kHelpColumn = 32;
 
 constexpr std::pair<Group, const char*> kGroups[] = {
-    {Group::kMain, "What to make"},        {Group::kModel, "Model files"},
-    {Group::kPicture, "Picture and time"}, {Group::kSampling, "Sampling"},
-    {Group::kVideo, "Video file"},         {Group::kRunning, "How to run"},
-    {Group::kReports, "What to tell"},
+    {Group::kMain, "What to make"},         {Group::kModel, "Model files"},
+    {Group::kPicture, "Picture and time"},  {Group::kSampling, "Sampling"},
+    {Group::kCausal, "Causal checkpoints"}, {Group::kVideo, "Video file"},
+    {Group::kRunning, "How to run"},        {Group::kReports, "What to tell"},
 };
 
 std::string flag_line(const Flag& flag) {

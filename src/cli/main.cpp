@@ -80,6 +80,8 @@ void run(const Invocation& invocation, Aftermath& aftermath) {
       return run_verify(invocation);
     case kBench:
       return run_bench(invocation);
+    case kQuantize:
+      return run_quantize(invocation);
     case kAllCommands:
       break;
   }

@@ -7,6 +7,7 @@
 
 #include "cli/config_file.h"
 #include "cli/numbers.h"
+#include "cli/prompt_at.h"
 #include "core/check.h"
 #include "core/module.h"
 
@@ -138,6 +139,28 @@ void read_guidance(const Flags& flags, Request& request) {
     request.guidance_scale_low = flags.real("guidance-scale-low", kRange);
 }
 
+void read_causal(const Flags& flags, Request& request) {
+  request.causal = flags.path("causal");
+  request.prompt_change =
+      flags.choice<PromptChange>("prompt-change", {{"reset-cross", PromptChange::kResetCross},
+                                                   {"recache", PromptChange::kRecache},
+                                                   {"flush", PromptChange::kFlush}});
+  request.sink_rope = flags.choice<SinkRope>(
+      "sink-rope", {{"absolute", SinkRope::kAbsolute}, {"relative", SinkRope::kRelative}});
+  for (const Setting& setting : flags.find_all({"prompt-at"})) {
+    std::string why;
+    const auto change = parse_prompt_at(setting.value, why);
+    if (change && !request.prompts_at.empty() &&
+        change->seconds <= request.prompts_at.back().seconds) {
+      flags.refuse(setting, "is not later than the one before");
+    } else if (change) {
+      request.prompts_at.push_back(*change);
+    } else {
+      flags.refuse(setting, why);
+    }
+  }
+}
+
 }  // namespace
 
 const Setting* Flags::find(std::string_view name) const {
@@ -252,6 +275,7 @@ Request read_request(const Flags& flags) {
   request.seed = flags.seed("seed");
   request.latents_path = flags.path("latents");
   read_preset(flags, request);
+  read_causal(flags, request);
   return request;
 }
 

@@ -73,6 +73,17 @@ std::string show_model(const EngineOptions& options, ReportFormat format) {
   return report;
 }
 
+QuantizeReport quantize(const QuantizeOptions& options) {
+  using QuantizeModel = void (*)(const QuantizeOptions&, const CancelToken&, QuantizeReport&);
+  require_paths(options.engine);
+  wait_passively();
+  const auto call =
+      reinterpret_cast<QuantizeModel>(core::load_module("t2v_engine", "t2v_quantize_model"));
+  QuantizeReport report;
+  call(options, cancel_token(), report);
+  return report;
+}
+
 Report show_latents(const std::string& latents_path, double fps, FrameSink& sink,
                     ProgressListener& progress) {
   using PreviewLatents = void (*)(const std::string&, double, FrameSink&, ProgressListener&,

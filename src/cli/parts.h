@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "t2v/engine.h"
+#include "t2v/quantize.h"
 #include "t2v/request.h"
 
 namespace t2v::cli {
@@ -19,6 +20,9 @@ std::unique_ptr<Engine> load_engine(const EngineOptions& options);
 
 // t2v::inspect_model of the engine's library, after the same checks.
 std::string show_model(const EngineOptions& options, ReportFormat format);
+
+// t2v::quantize_model of the engine's library, after the same checks.
+QuantizeReport quantize(const QuantizeOptions& options);
 
 // t2v::preview_latents of the engine's library; opens no model.
 Report show_latents(const std::string& latents_path, double fps, FrameSink& sink,

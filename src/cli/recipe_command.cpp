@@ -58,8 +58,12 @@ std::string command_of_recipe(const std::string& recipe_json, const std::string&
     if (key == "loras") command += lora_flags(value);
     const Flag* flag = find_flag(key, kGenerate);
     // Nothing else of a file gets into a command line.
-    if (!flag || (flag->places & kRecipe) == 0 || !(value.is_string() || value.is_number()))
-      continue;
+    if (!flag || (flag->places & kRecipe) == 0) continue;
+    for (const Json& item : value.is_array() ? value : Json()) {  // of a flag that is repeated
+      if (item.is_string())
+        command += str(" --", flag->name, " ", shell_quoted(item.get<std::string>()));
+    }
+    if (!(value.is_string() || value.is_number())) continue;
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
     if (flag->name == "model" && is_shipped_model(text)) continue;
     command += str(" --", flag->name, " ", shell_quoted(text));

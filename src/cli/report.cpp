@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "cli/console.h"
+#include "cli/prompt_at.h"
 #include "core/check.h"
 #include "core/escape.h"
 #include "t2v/version.h"
@@ -83,6 +84,21 @@ std::string weights_line(const WeightTraffic& weights) {
   return line;
 }
 
+// What was made once for all steps and videos; "" when nothing was.
+std::string conditions_line(const ConditionUse& use) {
+  if (use.key_hits + use.key_misses == 0) return "";
+  char line[240];
+  std::snprintf(line, sizeof line,
+                "prompts: %lld of %lld texts and %lld of %lld key sets at hand, made in %.1f ms, "
+                "saved %.1f ms and %s of weights, %s kept\n",
+                static_cast<long long>(use.text_hits),
+                static_cast<long long>(use.text_hits + use.text_misses),
+                static_cast<long long>(use.key_hits),
+                static_cast<long long>(use.key_hits + use.key_misses), use.make_ms, use.saved_ms,
+                bytes_text(use.bytes_not_read).c_str(), bytes_text(use.bytes).c_str());
+  return line;
+}
+
 }  // namespace
 
 std::string number_text(double value) {
@@ -142,7 +158,7 @@ std::string profile_table(const Report& report) {
   }
   std::snprintf(line, sizeof line, "first step %.1f ms, total %.1f ms, peak memory %s\n",
                 report.first_step_ms, report.total_ms, memory_words(report).c_str());
-  return text + weights_line(report.weights) + line;
+  return text + weights_line(report.weights) + conditions_line(report.conditions) + line;
 }
 
 std::string profile_json(const Report& report, const std::string& request_json) {
@@ -175,6 +191,15 @@ std::string profile_json(const Report& report, const std::string& request_json) 
         {"stall_ms", report.weights.stall_ms},
         {"expert_switch_ms", report.weights.expert_switch_ms},
         {"streamed_blocks", report.weights.streamed_blocks}}},
+      {"condition_cache",
+       {{"text_hits", report.conditions.text_hits},
+        {"text_misses", report.conditions.text_misses},
+        {"key_hits", report.conditions.key_hits},
+        {"key_misses", report.conditions.key_misses},
+        {"bytes", report.conditions.bytes},
+        {"make_ms", report.conditions.make_ms},
+        {"saved_ms", report.conditions.saved_ms},
+        {"bytes_not_read", report.conditions.bytes_not_read}}},
       {"memory",
        {{"device_peak", report.device_peak_bytes}, {"host_peak", report.host_peak_bytes}}},
       {"first_step_ms", report.first_step_ms},
@@ -206,13 +231,21 @@ ResolvedSettings recipe_settings(const Recipe& recipe) {
       {"size", str(recipe.width, "x", recipe.height)},
       {"frames", str(recipe.frames)},
       {"fps", number_text(recipe.fps)},
-      {"steps", str(recipe.steps)},
-      {"solver", solver_name(recipe.solver)},
-      {"shift", number_text(recipe.shift)},
-      {"sigma-table", sigma_table_name(recipe.sigma_table)},
-      {"guidance-scale-high", number_text(recipe.guidance_scale.high_noise)},
-      {"guidance-scale-low", number_text(recipe.guidance_scale.low_noise)},
   };
+  if (recipe.causal.empty()) {
+    settings.emplace_back("steps", str(recipe.steps));
+    settings.emplace_back("solver", solver_name(recipe.solver));
+    settings.emplace_back("shift", number_text(recipe.shift));
+    settings.emplace_back("sigma-table", sigma_table_name(recipe.sigma_table));
+  } else {  // the profile decides about these
+    settings.emplace_back("causal", recipe.causal);
+    settings.emplace_back("prompt-change", prompt_change_name(recipe.prompt_change));
+    settings.emplace_back("sink-rope", sink_rope_name(recipe.sink_rope));
+    for (const PromptAt& change : recipe.prompts_at)
+      settings.emplace_back("prompt-at", prompt_at_text(change));
+  }
+  settings.emplace_back("guidance-scale-high", number_text(recipe.guidance_scale.high_noise));
+  settings.emplace_back("guidance-scale-low", number_text(recipe.guidance_scale.low_noise));
   if (recipe.boundary) settings.emplace_back("boundary", number_text(*recipe.boundary));
   settings.emplace_back("seed", str(recipe.seed));
   if (!recipe.latents_path.empty()) settings.emplace_back("latents", recipe.latents_path);

@@ -51,6 +51,38 @@ const char* sigma_table_name(SigmaTable table) noexcept {
   return table == SigmaTable::kWan ? "wan" : "diffusers";
 }
 
+const char* quant_name(Quant quant) noexcept {
+  switch (quant) {
+    case Quant::kAuto:
+      return "auto";
+    case Quant::kNone:
+      return "none";
+    case Quant::kInt8:
+      return "int8";
+    case Quant::kInt8Weights:
+      return "int8-wo";
+    case Quant::kFp8:
+      return "fp8";
+  }
+  return "unknown";
+}
+
+const char* prompt_change_name(PromptChange change) noexcept {
+  switch (change) {
+    case PromptChange::kResetCross:
+      return "reset-cross";
+    case PromptChange::kRecache:
+      return "recache";
+    case PromptChange::kFlush:
+      return "flush";
+  }
+  return "unknown";
+}
+
+const char* sink_rope_name(SinkRope rope) noexcept {
+  return rope == SinkRope::kAbsolute ? "absolute" : "relative";
+}
+
 }  // namespace t2v
 
 namespace t2v::core {

@@ -6,14 +6,40 @@
 
 #include <string>
 
+#include "ops/backend.h"
 #include "weights/weight_source.h"
 
 namespace t2v::models {
+
+// How the linear layers of the transformer's blocks compute (specs: int8, section 1). Everything
+// else looks at dtype alone.
+struct QuantPlan {
+  ops::RowType rows = ops::RowType::kPlain;
+  bool weights_only = false;  // int8 weights, rows in the compute type
+  bool as_stored = false;     // layers that are not stored as int8 rows stay in the compute type
+  int64_t rotation = 256;     // 0, 64, 256; narrower where a width demands it
+  int64_t protect_first = 0;  // so many blocks at each end stay in the compute type
+  int64_t protect_last = 0;
+
+  [[nodiscard]] bool is_on() const noexcept { return rows != ops::RowType::kPlain || weights_only; }
+  // The same weights for rows in the compute type: few rows gain nothing by being quantised.
+  [[nodiscard]] QuantPlan with_plain_rows() const noexcept {
+    QuantPlan plan = *this;
+    plan.weights_only = is_on();
+    plan.rows = ops::RowType::kPlain;
+    return plan;
+  }
+  // What holds for one block.
+  [[nodiscard]] QuantPlan for_block(int64_t index, int64_t num_blocks) const noexcept {
+    return index < protect_first || index >= num_blocks - protect_last ? QuantPlan{} : *this;
+  }
+};
 
 struct Placement {
   const weights::WeightSource& source;
   at::ScalarType dtype;
   at::Device device;
+  QuantPlan quant = {};
 
   [[nodiscard]] at::Tensor tensor(const std::string& name, at::ScalarType type) const {
     if (device.is_cpu()) return source.take(name, type);

@@ -14,6 +14,7 @@
 #include "core/log.h"
 #include "ops/backend.h"
 #include "ops/device.h"
+#include "pipeline/quant_choice.h"
 
 namespace t2v::pipeline {
 namespace {
@@ -107,17 +108,23 @@ Compute choose_compute(const EngineOptions& options) {
   const auto attention = ops::attention_backend(options.attention);
   T2V_REQUIRE(attention.has_value(), ErrorKind::kUsage, "no attention back end '",
               core::escape_control(options.attention, 60),
-              "' (--attention); try auto, cudnn, flash, own or reference");
-  return {device, choose_dtype(options.dtype, device),
-          choose_text_device(options.text_encoder_device, device), *attention};
+              "' (--attention); try auto, cudnn, flash, own, own-int8 or reference");
+  return {device,
+          choose_dtype(options.dtype, device),
+          choose_text_device(options.text_encoder_device, device),
+          *attention,
+          {},
+          options.quant_preset == QuantPreset::kQuality};
 }
 
 std::string describe(const Compute& compute) {
   const char* dtype = dtype_word(compute.dtype);
   if (compute.device.is_cpu())
     return core::str("CPU, ", at::get_num_threads(),
-                     at::get_num_threads() == 1 ? " thread, " : " threads, ", dtype);
-  return core::str("CUDA device ", static_cast<int>(compute.device.index()), ", ", dtype);
+                     at::get_num_threads() == 1 ? " thread, " : " threads, ", dtype,
+                     describe(compute.quant));
+  return core::str("CUDA device ", static_cast<int>(compute.device.index()), ", ", dtype,
+                   describe(compute.quant));
 }
 
 int64_t peak_host_bytes() {

@@ -5,7 +5,9 @@
 
 #include <cstdio>
 #include <map>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include "core/check.h"
 #include "sched/guidance.h"
@@ -22,14 +24,20 @@ using models::wan::PoolCounts;
 using models::wan::TimeModulation;
 using models::wan::Transformer;
 
+// Prompts as one expert sees them. Null: not made yet; uncond also: not wanted.
+struct Conditions {
+  std::shared_ptr<Condition> cond, uncond;
+};
+
 // Text conditions and modulation of one expert: built when the expert takes over, valid until the
 // other one does.
 struct ExpertState {
   Transformer* transformer = nullptr;
   Expert expert = Expert::kHighNoise;
   std::string name;  // "" for single-expert models
-  Condition cond;
-  std::optional<Condition> uncond;
+  Conditions conditions;
+  bool cond_is_new = false, uncond_is_new = false;  // the cache does not have them
+  int64_t num_passes = 0;
   std::map<int64_t, TimeModulation> times;  // by timestep
   PoolCounts counts_before;
   int64_t bytes_before = 0;
@@ -43,15 +51,18 @@ std::string indexed(const char* pattern, int64_t index) {
 
 class Denoiser {
  public:
-  Denoiser(const Recipe& recipe, const TextEmbeddings& text, const at::Tensor& noise, Run& run)
+  Denoiser(const Recipe& recipe, const TextEmbeddings& text, const at::Tensor& noise,
+           const DenoiseTools& tools, Run& run)
       : recipe_(recipe),
         text_(text),
+        tools_(tools),
         run_(run),
         latents_(noise.to(run.compute().device)),
         schedule_(sched::make_noise_schedule(recipe.solver, recipe.sigma_table, recipe.steps,
                                              recipe.shift)) {}
 
-  at::Tensor run(Experts& experts, AfterPrompt after) {
+  at::Tensor run() {
+    Experts& experts = tools_.experts;
     dump_schedule();
     sched::SolverState solver(recipe_.solver, schedule_);
     const int64_t num_steps = schedule_.num_steps();
@@ -62,11 +73,11 @@ class Denoiser {
       run_.check_cancelled();
       const double begin = run_.elapsed_ms();
       load_ms_ = 0;
-      if (!state_ || state_->expert != plan.expert) use_expert(plan, experts, i);
+      if (!state_ || state_->expert != plan.expert) use_expert(plan, i);
       const bool leaves = i + 1 < num_steps && expert_of(i + 1) != plan.expert;
-      if (leaves) hand_over(expert_of(i + 1), experts);
-      const bool last =
-          leaves ? !experts.keeps_both() : i + 1 == num_steps && after == AfterPrompt::kGiveUp;
+      if (leaves) hand_over(i + 1);
+      const bool last = leaves ? !experts.keeps_both()
+                               : i + 1 == num_steps && tools_.after == AfterPrompt::kGiveUp;
       const auto [cond, uncond] = model_output(
           plan, timestep, i, last ? BlockPool::Again::kNever : BlockPool::Again::kLater);
       latents_ = solver.step(latents_, cond, uncond, plan.guidance_scale, i);
@@ -100,24 +111,46 @@ class Denoiser {
     if (num_switches_ > 1) run_.report().weights.expert_switch_ms += run_.elapsed_ms() - begin;
   }
 
-  void use_expert(const StepPlan& plan, Experts& experts, int64_t first_step) {
+  // Whether the expert's steps are guided; the same in all of them.
+  [[nodiscard]] bool is_guided(int64_t step) const {
+    return sched::needs_uncond(plan_step(recipe_, timestep_of(step)).guidance_scale);
+  }
+
+  [[nodiscard]] Conditions find_conditions(int64_t first_step) const {
+    const Expert expert = expert_of(first_step);
+    const auto find = [&](const TextEmbedding& text) {
+      return tools_.cache.find(expert, text.key, recipe_.text_len);
+    };
+    return {find(text_.cond), is_guided(first_step) ? find(text_.uncond.value()) : nullptr};
+  }
+
+  void use_expert(const StepPlan& plan, int64_t first_step) {
     leave_expert();  // the old expert's conditions go before the new expert comes
     ++num_switches_;
     state_.emplace();
     state_->expert = plan.expert;
     state_->name = plan.expert_name;
+    state_->conditions = next_ ? std::exchange(next_, {}).value() : find_conditions(first_step);
+    const bool guided = is_guided(first_step);
+    state_->cond_is_new = !state_->conditions.cond;
+    state_->uncond_is_new = guided && !state_->conditions.uncond;
+    find_times(first_step);
     load([&] {
-      state_->transformer = &experts.get(plan.expert);
+      state_->transformer = &tools_.experts.get(plan.expert);
       state_->bytes_before = state_->transformer->weights().bytes_read();
       state_->counts_before = state_->transformer->counts();
-      state_->transformer->begin_prompt();
+      state_->transformer->begin_prompt({.condition = state_->cond_is_new || state_->uncond_is_new,
+                                         .times = !has_all_times(first_step)});
     });
     const Transformer& transformer = *state_->transformer;
-    state_->cond = transformer.make_condition(text_.cond, recipe_.text_len);
-    if (sched::needs_uncond(plan.guidance_scale))  // the same in all steps of an expert
-      state_->uncond = transformer.make_condition(text_.uncond, recipe_.text_len);
-    for (int64_t i = first_step; i < schedule_.num_steps() && expert_of(i) == plan.expert; ++i)
-      state_->times.emplace(timestep_of(i), transformer.make_time(timestep_of(i)));
+    prepare(state_->conditions.cond, text_.cond);
+    if (guided) prepare(state_->conditions.uncond, text_.uncond.value());
+    for (int64_t i = first_step; is_of(i, plan.expert); ++i) {
+      if (state_->times.count(timestep_of(i)) != 0) continue;
+      const auto& made =
+          state_->times.emplace(timestep_of(i), transformer.make_time(timestep_of(i)));
+      tools_.cache.keep_time(plan.expert, static_cast<double>(timestep_of(i)), made.first->second);
+    }
     state_->transformer->end_prologue();
     const auto& spec = transformer.spec();
     rope_ = ops::make_rope_tables(latents_.size(1), latents_.size(2) / spec.patch_height,
@@ -125,8 +158,56 @@ class Denoiser {
                                   latents_.device());
   }
 
-  void hand_over(Expert next, Experts& experts) {
-    if (!experts.keeps_both()) load([&] { experts.hand_over_to(next); });
+  [[nodiscard]] bool is_of(int64_t step, Expert expert) const {
+    return step < schedule_.num_steps() && expert_of(step) == expert;
+  }
+
+  void find_times(int64_t first_step) {
+    for (int64_t i = first_step; is_of(i, state_->expert); ++i) {
+      const auto* known =
+          tools_.cache.find_time(state_->expert, static_cast<double>(timestep_of(i)));
+      if (known != nullptr) state_->times.emplace(timestep_of(i), *known);
+    }
+  }
+  [[nodiscard]] bool has_all_times(int64_t first_step) const {
+    for (int64_t i = first_step; is_of(i, state_->expert); ++i)
+      if (state_->times.count(timestep_of(i)) == 0) return false;
+    return true;
+  }
+
+  // A condition from the cache is ready; a new one gets its keys in the first pass.
+  void prepare(std::shared_ptr<Condition>& condition, const TextEmbedding& text) {
+    ConditionUse& use = run_.report().conditions;
+    if (condition) {
+      ++use.key_hits;
+      use.saved_ms += condition->make_ms;
+      return;
+    }
+    ++use.key_misses;
+    condition = std::make_shared<Condition>(
+        state_->transformer->make_condition(text.rows, recipe_.text_len));
+  }
+
+  // From here on the cache may have them, and steps that follow save what they took.
+  void keep_conditions() {
+    ConditionUse& use = run_.report().conditions;
+    const auto keep = [&](const std::shared_ptr<Condition>& condition, const TextEmbedding& text) {
+      use.make_ms += condition->make_ms;
+      tools_.cache.keep(state_->expert, text.key, recipe_.text_len, condition);
+    };
+    if (state_->cond_is_new) keep(state_->conditions.cond, text_.cond);
+    if (state_->uncond_is_new) keep(state_->conditions.uncond, text_.uncond.value());
+  }
+
+  void hand_over(int64_t next_step) {
+    if (tools_.experts.keeps_both()) return;
+    // Held from here on: what the loader counts on is not given up in between.
+    next_ = find_conditions(next_step);
+    const bool known = next_->cond && (next_->uncond || !is_guided(next_step));
+    load([&] {
+      tools_.experts.hand_over_to(expert_of(next_step), known ? models::wan::PromptKeys::kKnown
+                                                              : models::wan::PromptKeys::kMade);
+    });
   }
 
   // What the expert's weights have cost goes into the report.
@@ -144,6 +225,13 @@ class Denoiser {
     run_.add_bytes_read(Stage::kLoadTransformer, loaded_bytes_);
     run_.add_bytes_read(Stage::kDenoise, bytes - loaded_bytes_);
     loaded_bytes_ = 0;
+    ConditionUse& use = run_.report().conditions;
+    use.bytes_not_read += now.key_bytes_skipped - before.key_bytes_skipped;
+    for (const auto& condition : {state_->conditions.cond, state_->conditions.uncond}) {
+      if (condition)
+        use.saved_ms += condition->make_ms * static_cast<double>(state_->num_passes - 1);
+    }
+    use.bytes = tools_.cache.bytes();
     state_.reset();
   }
 
@@ -154,8 +242,8 @@ class Denoiser {
   ModelOutput model_output(const StepPlan& plan, int64_t timestep, int64_t step,
                            BlockPool::Again again) {
     const bool guided = sched::needs_uncond(plan.guidance_scale);
-    std::vector<Condition*> conditions = {&state_->cond};
-    if (guided) conditions.push_back(&state_->uncond.value());
+    std::vector<Condition*> conditions = {state_->conditions.cond.get()};
+    if (guided) conditions.push_back(state_->conditions.uncond.get());
     Transformer& transformer = *state_->transformer;
     const Transformer::Hooks hooks{
         .between_blocks = [this] { run_.check_cancelled(); },
@@ -171,12 +259,14 @@ class Denoiser {
                          .bytes_done = loaded_bytes_,
                          .bytes_total = weights.checkpoint().bytes_total()});
             }};
-    const auto outputs = transformer.forward({.latents = latents_,
-                                              .time = state_->times.at(timestep),
-                                              .rope = rope_,
-                                              .attention = run_.compute().attention,
-                                              .again = again},
-                                             conditions, hooks);
+    const auto outputs = transformer.forward(
+        {.latents = latents_,
+         .time = state_->times.at(timestep),
+         .rope = rope_,
+         .attention = attention_of_step(run_.compute(), step, schedule_.num_steps()),
+         .again = again},
+        conditions, hooks);
+    if (state_->num_passes++ == 0) keep_conditions();
     for (const at::Tensor& output : outputs) {
       run_.dump().add(indexed("call%02d_output", num_calls_), output.unsqueeze(0));
       run_.dump().add(indexed("call%02d_timestep", num_calls_), at::tensor({timestep}, at::kLong));
@@ -204,11 +294,13 @@ class Denoiser {
 
   const Recipe& recipe_;
   const TextEmbeddings& text_;
+  const DenoiseTools& tools_;
   Run& run_;
   at::Tensor latents_;
   sched::NoiseSchedule schedule_;
   ops::RopeTables rope_;
   std::optional<ExpertState> state_;
+  std::optional<Conditions> next_;  // of the expert that takes over
   int64_t num_calls_ = 0;
   int64_t num_switches_ = 0;
   double load_ms_ = 0;        // of the current step
@@ -224,6 +316,14 @@ StepPlan plan_step(const Recipe& recipe, int64_t timestep) {
   return {Expert::kLowNoise, recipe.guidance_scale.low_noise, expert_name(Expert::kLowNoise)};
 }
 
+ops::AttentionBackend attention_of_step(const Compute& compute, int64_t step, int64_t num_steps) {
+  if (!compute.protect_steps || compute.attention != ops::AttentionBackend::kOwnInt8)
+    return compute.attention;
+  const int64_t ends = (num_steps + 9) / 10;
+  const bool protect = step < ends || step >= num_steps - ends;
+  return protect ? ops::AttentionBackend::kAuto : compute.attention;
+}
+
 bool any_step_guided(const Recipe& recipe, const sched::NoiseSchedule& schedule) {
   for (const int64_t timestep : schedule.timesteps)
     if (sched::needs_uncond(plan_step(recipe, timestep).guidance_scale)) return true;
@@ -231,11 +331,9 @@ bool any_step_guided(const Recipe& recipe, const sched::NoiseSchedule& schedule)
 }
 
 at::Tensor run_denoise_stage(const Recipe& recipe, const TextEmbeddings& text,
-                             const at::Tensor& noise, Experts& experts, AfterPrompt after,
-                             Run& run) {
+                             const at::Tensor& noise, const DenoiseTools& tools, Run& run) {
   at::Tensor latents;
-  run.in_stage(Stage::kDenoise,
-               [&] { latents = Denoiser(recipe, text, noise, run).run(experts, after); });
+  run.in_stage(Stage::kDenoise, [&] { latents = Denoiser(recipe, text, noise, tools, run).run(); });
   run.dump().add("latents_final", latents.unsqueeze(0));
   return latents;
 }

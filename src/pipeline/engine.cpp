@@ -9,7 +9,9 @@
 #include "core/log.h"
 #include "ops/copy_lane.h"
 #include "ops/device.h"
+#include "pipeline/causal_run.h"
 #include "pipeline/compute.h"
+#include "pipeline/condition_cache.h"
 #include "pipeline/decode_stage.h"
 #include "pipeline/denoise_stage.h"
 #include "pipeline/device_errors.h"
@@ -17,10 +19,12 @@
 #include "pipeline/inspect.h"
 #include "pipeline/loras.h"
 #include "pipeline/model.h"
+#include "pipeline/quant_choice.h"
 #include "pipeline/recipe.h"
 #include "pipeline/residency.h"
 #include "pipeline/text_stage.h"
 #include "pipeline/tokenizer_engine.h"
+#include "sched/guidance.h"
 #include "text/prompt_clean.h"
 
 namespace t2v::pipeline {
@@ -29,6 +33,14 @@ namespace {
 using models::wan::Expert;
 using models::wan::Experts;
 
+// Names a set of LoRAs.
+std::string lora_words(const EngineOptions& options) {
+  std::string words;
+  for (const LoraOption& lora : options.loras)
+    words += core::str(lora.path, '@', lora.expert, ':', lora.strength, ' ');
+  return words;
+}
+
 class WanEngine final : public Engine {
  public:
   explicit WanEngine(const EngineOptions& options)
@@ -36,13 +48,17 @@ class WanEngine final : public Engine {
         model_(open_model(options, open_storage(options))),
         compute_(choose_compute(options)),
         loras_(open_loras(options, model_)),
-        base_host_bytes_(current_host_bytes()) {
+        base_host_bytes_(current_host_bytes()),
+        conditions_(lora_words(options), options.condition_cache) {
+    options_.quant = choose_quant(options_, model_);
+    compute_.quant = quant_plan(options_.quant, options_, model_, compute_);
     ops::require_attention(compute_.attention, compute_.device, compute_.dtype,
                            model_.transformer.head_size);
   }
 
   Recipe resolve(const Request& request) const override {
     Recipe recipe = resolve_recipe(request, model_);
+    if (!recipe.causal.empty()) resolve_window(recipe);
     require_fit(memory_plan(recipe), recipe, compute_);
     if (!recipe.latents_path.empty()) make_initial_noise(recipe, geometry_of(recipe));
     return recipe;
@@ -52,6 +68,8 @@ class WanEngine final : public Engine {
   }
   ResolvedSettings plan(const Recipe& recipe) const override {
     ResolvedSettings lines = plan_of(recipe, model_, compute_);
+    for (auto& line : describe_causal(recipe, model_, element_bytes()))
+      lines.push_back(std::move(line));
     for (auto& line : describe_plan(memory_plan(recipe), compute_))
       lines.push_back(std::move(line));
     return lines;
@@ -84,7 +102,20 @@ class WanEngine final : public Engine {
 
  private:
   Geometry geometry_of(const Recipe& r) const {
+    if (!r.causal.empty())
+      return causal_geometry(r, find_profile(r.causal), model_.geometry_rules());
     return make_geometry(r.width, r.height, r.frames, model_.geometry_rules());
+  }
+
+  int64_t element_bytes() const { return compute_.dtype == at::kFloat ? 4 : 2; }
+
+  // Keys and values of a causal run as this machine's memory allows.
+  void resolve_window(Recipe& recipe) const {
+    require_causal_weights(model_, recipe.causal, options_.force_causal);
+    T2V_REQUIRE(options_.vae_tiling != VaeTiling::kOn, ErrorKind::kUsage,
+                "--vae-tiling on: tiles need the whole video, a causal run decodes while it goes; "
+                "try --vae-tiling off");
+    choose_window(options_.kv, recipe, [&](const Recipe& r) { return fits(memory_plan(r)); });
   }
 
   // Memory of a failed run is given back, so that the next one starts as the first did.
@@ -126,6 +157,7 @@ class WanEngine final : public Engine {
 
   void give_up_memory() noexcept {
     experts_.reset();
+    conditions_.clear();
     if (compute_.device.is_cpu()) return;
     try {
       ops::CopyLane(compute_.device).settle();
@@ -145,6 +177,7 @@ class WanEngine final : public Engine {
   Report run_generate(const Recipe& recipe, const GenerateOutputs& outputs,
                       ProgressListener& progress, const CancelToken& cancel) {
     Run run(compute_, progress, cancel, !outputs.dump_path.empty());
+    if (!recipe.causal.empty()) return run_causal(recipe, outputs, run);
     const at::Tensor noise = make_initial_noise(recipe, geometry_of(recipe));
     const auto schedule =
         sched::make_noise_schedule(recipe.solver, recipe.sigma_table, recipe.steps, recipe.shift);
@@ -153,7 +186,8 @@ class WanEngine final : public Engine {
     const MemoryPlan plan = memory_plan(recipe);
     require_fit(plan, recipe, compute_);
     begin_on_device(plan.budgets);
-    const TextEmbeddings text = run_text_stage(model_, recipe, with_uncond, plan.text_stream, run);
+    conditions_.set_limit(plan.condition_cache_bytes);
+    const TextEmbeddings text = encode_text(recipe, with_uncond, plan, run);
     trim_host_memory();
     const at::Tensor latents = denoise(recipe, text, noise, plan, run);
     const std::string json = recipe_json(recipe);
@@ -164,8 +198,59 @@ class WanEngine final : public Engine {
     return finish_report(run, recipe);
   }
 
+  TextEmbeddings encode_text(const Recipe& recipe, bool with_uncond, const MemoryPlan& plan,
+                             Run& run) {
+    std::vector<NamedPrompt> prompts = {{recipe.prompt, "prompt", "prompt"}};
+    if (with_uncond) prompts.push_back({recipe.negative_prompt, "negative", "negative"});
+    auto rows = run_text_stage(model_, prompts, conditions_, plan.text_stream, run);
+    TextEmbeddings text{.cond = std::move(rows[0]), .uncond = {}};
+    if (with_uncond) text.uncond = std::move(rows[1]);
+    return text;
+  }
+
+  Report run_causal(const Recipe& recipe, const GenerateOutputs& outputs, Run& run) {
+    const MemoryPlan plan = memory_plan(recipe);
+    require_fit(plan, recipe, compute_);
+    begin_on_device(plan.budgets);
+    conditions_.set_limit(plan.condition_cache_bytes);
+    const CausalText text = encode_causal_text(recipe, plan, run);
+    trim_host_memory();
+    use_experts(plan);
+    const VideoFormat format = format_of(recipe, outputs);
+    const std::string json = recipe_json(recipe);
+    const DenoiseTools tools{
+        .experts = *experts_, .cache = conditions_, .after = after_prompt(plan)};
+    run_causal_video({.recipe = recipe,
+                      .model = model_,
+                      .text = text,
+                      .format = format,
+                      .outputs = outputs,
+                      .recipe_json = json,
+                      .translated = [this](const auto& work) { translated(work); }},
+                     tools, run);
+    if (!plan.keep_loaded) experts_.reset();
+    trim_host_memory();
+    if (run.dump().wanted()) run.dump().write(outputs.dump_path);
+    return finish_report(run, recipe);
+  }
+
+  CausalText encode_causal_text(const Recipe& recipe, const MemoryPlan& plan, Run& run) {
+    std::vector<NamedPrompt> prompts = {{recipe.prompt, "prompt", "prompt"}};
+    for (const PromptAt& change : recipe.prompts_at)
+      prompts.push_back({change.prompt, core::str("prompt at ", change.seconds, " s"), ""});
+    const bool guided = sched::needs_uncond(recipe.guidance_scale.high_noise);
+    if (guided) prompts.push_back({recipe.negative_prompt, "negative", "negative"});
+    CausalText text;
+    text.prompts = run_text_stage(model_, prompts, conditions_, plan.text_stream, run);
+    if (!guided) return text;
+    text.uncond = std::move(text.prompts.back());
+    text.prompts.pop_back();
+    return text;
+  }
+
   MemoryPlan memory_plan(const Recipe& recipe) const {
     PlanInput input = plan_input(recipe, model_, compute_, base_host_bytes_);
+    plan_causal(recipe, model_, input);
     input.transformer.loras = loras_.bytes();
     return make_plan(input, choose_budgets(options_, compute_));
   }
@@ -181,15 +266,24 @@ class WanEngine final : public Engine {
                                                       compute_.dtype, compute_.device);
   }
 
+  // Experts that stayed from the prompt before serve this one too, when its plan still has room.
+  void use_experts(const MemoryPlan& plan) {
+    if (experts_ && plan.keep_loaded) return;
+    experts_.emplace(
+        [this, blocks = plan.blocks](Expert expert) { return open_expert(expert, blocks); },
+        plan.keep_both_experts);
+  }
+
+  static AfterPrompt after_prompt(const MemoryPlan& plan) {
+    return plan.keep_loaded ? AfterPrompt::kKeep : AfterPrompt::kGiveUp;
+  }
+
   at::Tensor denoise(const Recipe& recipe, const TextEmbeddings& text, const at::Tensor& noise,
                      const MemoryPlan& plan, Run& run) {
-    // Experts that stayed from the prompt before serve this one too, when its plan still has room.
-    if (!experts_ || !plan.keep_loaded)
-      experts_.emplace(
-          [this, blocks = plan.blocks](Expert expert) { return open_expert(expert, blocks); },
-          plan.keep_both_experts);
-    const auto after = plan.keep_loaded ? AfterPrompt::kKeep : AfterPrompt::kGiveUp;
-    at::Tensor latents = run_denoise_stage(recipe, text, noise, *experts_, after, run);
+    use_experts(plan);
+    at::Tensor latents = run_denoise_stage(
+        recipe, text, noise,
+        {.experts = *experts_, .cache = conditions_, .after = after_prompt(plan)}, run);
     if (!plan.keep_loaded) experts_.reset();
     trim_host_memory();
     return latents;
@@ -270,6 +364,7 @@ class WanEngine final : public Engine {
   ExpertLoras loras_;
   int64_t base_host_bytes_;  // of the process, before any weight was read
   int64_t allowed_device_bytes_ = 0;
+  ConditionCache conditions_;
   std::optional<Experts> experts_;
 };
 

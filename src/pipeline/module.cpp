@@ -1,5 +1,6 @@
 // Entry point of libt2v_engine.so (core/module.h).
 #include "t2v/engine.h"
+#include "t2v/quantize.h"
 #include "t2v/verify.h"
 
 extern "C" __attribute__((visibility("default"))) t2v::Engine* t2v_create_engine(
@@ -15,6 +16,12 @@ extern "C" __attribute__((visibility("default"))) void t2v_inspect_model(
 extern "C" __attribute__((visibility("default"))) void t2v_verify_model(
     const t2v::VerifyOptions& options, const t2v::CancelToken& cancel, t2v::VerifyReport& report) {
   report = t2v::verify_model(options, cancel);
+}
+
+extern "C" __attribute__((visibility("default"))) void t2v_quantize_model(
+    const t2v::QuantizeOptions& options, const t2v::CancelToken& cancel,
+    t2v::QuantizeReport& report) {
+  report = t2v::quantize_model(options, cancel);
 }
 
 extern "C" __attribute__((visibility("default"))) void t2v_preview_latents(

@@ -6,6 +6,8 @@
 #include <random>
 
 #include "core/check.h"
+#include "pipeline/causal_profile.h"
+#include "pipeline/causal_run.h"
 #include "pipeline/loras.h"
 #include "sched/noise_schedule.h"
 #include "t2v/version.h"
@@ -77,6 +79,25 @@ std::string number(double value) {
   return text;
 }
 
+// The profile decides about steps, solver and shift: its values stand in an object of their own.
+void add_causal(const Recipe& r, Json& json) {
+  for (const char* key : {"steps", "solver", "shift", "sigma_table"}) json.erase(key);
+  const CausalProfile profile = find_profile(r.causal);
+  json["causal"] = r.causal;
+  json["prompt_change"] = prompt_change_name(r.prompt_change);
+  json["sink_rope"] = sink_rope_name(r.sink_rope);
+  for (const PromptAt& change : r.prompts_at)
+    json["prompt_at"].push_back(number(change.seconds) + "s:" + change.prompt);
+  json["causal_profile"] = {{"first_chunk", profile.first_chunk},
+                            {"chunk", profile.chunk},
+                            {"sampler", sampler_name(profile.sampler)},
+                            {"timesteps", profile.timesteps},
+                            {"context_timestep", profile.context_timestep},
+                            {"window", r.causal_window.frames},
+                            {"sinks", r.causal_window.sinks},
+                            {"int8", r.causal_window.int8}};
+}
+
 }  // namespace
 
 Recipe resolve_recipe(const Request& request, const Model& model) {
@@ -124,6 +145,7 @@ Recipe resolve_recipe(const Request& request, const Model& model) {
   r.latents_path = request.latents_path;
   r.preset = request.preset;
   r.text_len = model.text_len;
+  resolve_causal(request, model, r);
   return r;
 }
 
@@ -165,8 +187,15 @@ std::string recipe_to_json(const Recipe& r, const Model& model, const EngineOpti
       {"preset", r.preset},
       {"dtype", dtype},
   };
+  if (options.quant != Quant::kNone && options.quant != Quant::kAuto) {
+    json["quant"] = quant_name(options.quant);
+    if (options.quant == Quant::kInt8) json["int8_rotate"] = options.int8_rotation;
+    if (options.quant_preset == QuantPreset::kQuality) json["quant_preset"] = "quality";
+  }
+  if (options.attention != "auto") json["attention"] = options.attention;
   if (r.boundary) json["boundary"] = *r.boundary;
   if (!r.latents_path.empty()) json["latents"] = r.latents_path;
+  if (!r.causal.empty()) add_causal(r, json);
   add_files(options, json);
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

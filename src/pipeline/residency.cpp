@@ -41,15 +41,22 @@ int64_t activation_bytes(const PlanInput& in) {
   const int64_t rows = shared ? streams * tokens : tokens;
   const int64_t head = rows * c * 4;
   return streams * tokens * c * 4 +
-         std::max(head, models::wan::block_work_bytes(in.spec, rows, in.element_bytes));
+         std::max(head, models::wan::block_work_bytes(in.spec, rows, in.element_bytes, in.quant));
 }
 
 // Keys and values of the prompts' rows in all blocks.
 int64_t condition_bytes(const PlanInput& in) {
   const int64_t rows = std::min<int64_t>(in.text_len, 512) + 1;
-  return (in.guided ? 2 : 1) * in.transformer.num_blocks * rows * 2 * in.spec.size() *
-         in.element_bytes;
+  return ((in.guided ? 2 : 1) + in.extra_conditions) * in.transformer.num_blocks * rows * 2 *
+         in.spec.size() * in.element_bytes;
 }
+
+// What a decoder takes that works beside the transformer: where that runs, and of host memory.
+struct AlongBytes {
+  int64_t compute = 0;
+  int64_t host = 0;
+};
+AlongBytes along_bytes(const PlanInput& in);
 
 // Memory that holds blocks between two passes, and what is left to it.
 struct Room {
@@ -107,10 +114,12 @@ Room host_room(const PlanInput& in, const MemoryPlan& plan) {
   Room room;
   room.budget = plan.budgets.ram;
   room.fixed = in.base_host_bytes + kHostGrowth + (in.on_device ? kDeviceContextHost : 0) +
-               t.loras + rings * ring_bytes(plan.blocks.stream, t.block_stored);
+               t.loras + rings * ring_bytes(plan.blocks.stream, t.block_stored) +
+               along_bytes(in).host;
   if (!in.on_device) {
-    room.fixed += t.rest + t.prologue + activation_bytes(in) + condition_bytes(in);
-    room.slots = plan.blocks.num_slots * t.block_ready;
+    room.fixed += t.rest + t.prologue + activation_bytes(in) + condition_bytes(in) +
+                  in.causal_bytes + along_bytes(in).compute;
+    room.slots = plan.blocks.num_slots * t.slot_ready;
   }
   return room;
 }
@@ -119,8 +128,9 @@ Room device_room(const PlanInput& in, const MemoryPlan& plan) {
   const auto& t = in.transformer;
   Room room;
   room.budget = plan.budgets.vram;
-  room.fixed = kDeviceContext + t.rest + t.prologue + activation_bytes(in) + condition_bytes(in);
-  room.slots = plan.blocks.num_slots * t.block_ready;
+  room.fixed = kDeviceContext + t.rest + t.prologue + activation_bytes(in) + condition_bytes(in) +
+               in.causal_bytes + along_bytes(in).compute;
+  room.slots = plan.blocks.num_slots * t.slot_ready;
   return room;
 }
 
@@ -138,14 +148,14 @@ void place_blocks(const PlanInput& in, MemoryPlan& plan) {
                    ? n
                    : std::clamp<int64_t>(device.for_blocks(true) / t.block_ready, 0, n - 1);
     if (offload == Offload::kBlock) resident = 0;
-    cached = std::clamp<int64_t>(host.for_blocks(false) / std::max<int64_t>(t.block_stored, 1), 0,
+    cached = std::clamp<int64_t>(host.for_blocks(false) / std::max<int64_t>(t.block_cached, 1), 0,
                                  n - resident);
   } else if (offload == Offload::kBlock) {
     resident = 0;
   } else if (offload != Offload::kAuto || host.for_blocks(false) >= n * t.block_ready) {
     resident = n;
   } else {
-    share_host_room(std::max<int64_t>(host.for_blocks(true), 0), n, t.block_ready, t.block_stored,
+    share_host_room(std::max<int64_t>(host.for_blocks(true), 0), n, t.block_ready, t.block_cached,
                     resident, cached);
     resident = std::min(resident, n - 1);
   }
@@ -192,6 +202,11 @@ int64_t frame_bytes(const PlanInput& in) {
   return in.width * in.height * 3 * 16 + kEncoderFrames * in.width * in.height * 3 / 2;
 }
 
+AlongBytes along_bytes(const PlanInput& in) {
+  if (!in.decodes_along) return {};
+  return {.compute = DecodeNeeds(in, 0, 0).bytes({}), .host = frame_bytes(in)};
+}
+
 int64_t host_base(const PlanInput& in) {
   return in.base_host_bytes + kHostGrowth + (in.on_device ? kDeviceContextHost : 0);
 }
@@ -222,7 +237,7 @@ void set_peaks(const PlanInput& in, MemoryPlan& plan) {
 
   StagePeak denoise{.stage = Stage::kDenoise};
   // Handing over never holds more than one expert's blocks and both rings.
-  denoise.host_bytes = host.fixed + cached * t.block_stored;
+  denoise.host_bytes = host.fixed + cached * t.block_cached;
   if (in.on_device) {
     const Room device = device_room(in, plan);
     denoise.device_bytes = device.fixed + (some_streamed ? device.slots : 0) + ready;
@@ -251,6 +266,7 @@ MemoryPlan plan_once(const PlanInput& in, const Budgets& budgets) {
   plan.budgets = budgets;
   if (in.on_device) plan.blocks.stream.allocate = ops::allocate_pinned;
   if (in.text_on_device) plan.text_stream.allocate = ops::allocate_pinned;
+  plan.blocks.quant = in.quant;
   plan.blocks.load_ahead = in.on_device;
   plan.blocks.num_slots = in.on_device ? 2 : 1;
   plan.text_stream.num_buffers = 2;
@@ -273,6 +289,15 @@ void try_with(const PlanInput& in, MemoryPlan& plan,
   set_peaks(in, tried);
   // A comfort is not worth tiles.
   if (all_fit(tried) && tried.vae_tiling == plan.vae_tiling) plan = tried;
+}
+
+// Half of what a plan leaves free, where the transformer runs.
+int64_t condition_cache_room(const PlanInput& in, const MemoryPlan& plan) {
+  constexpr int64_t kMost = int64_t{2} << 30;
+  const StagePeak peak = plan.highest();
+  const int64_t room =
+      in.on_device ? plan.budgets.vram - peak.device_bytes : plan.budgets.ram - peak.host_bytes;
+  return std::clamp<int64_t>(room / 2, 0, kMost);
 }
 
 }  // namespace
@@ -324,6 +349,7 @@ MemoryPlan make_plan(const PlanInput& in, const Budgets& budgets) {
       try_with(in, plan, [](MemoryPlan& p) { p.keep_loaded = true; });
     try_with(in, plan, [](MemoryPlan& p) { p.text_stream.num_buffers = 4; });
   }
+  plan.condition_cache_bytes = condition_cache_room(in, plan);
   return plan;
 }
 

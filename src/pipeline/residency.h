@@ -19,11 +19,15 @@ namespace t2v::pipeline {
 struct TransformerBytes {
   int64_t num_blocks = 0;
   int64_t block_stored = 0;  // the largest block, in the file
-  int64_t block_ready = 0;   // the same, ready to run
-  int64_t key_weights = 0;   // the part of block_ready that only a prompt's first pass needs
-  int64_t prologue = 0;      // time and text embedding, ready
-  int64_t rest = 0;          // patch embedding and head, ready
-  int64_t loras = 0;         // factors, resident
+  int64_t block_ready = 0;   // ready to run, on average: protected blocks are larger
+  int64_t slot_ready = 0;    // the largest, ready to run
+  int64_t block_cached = 0;  // as it lies in host memory between passes: as stored, or quantised
+  int64_t build_scratch =
+      0;                    // beside a block while its layers are quantised, or expanded in a call
+  int64_t key_weights = 0;  // the part of block_ready that only a prompt's first pass needs
+  int64_t prologue = 0;     // time and text embedding, ready
+  int64_t rest = 0;         // patch embedding and head, ready
+  int64_t loras = 0;        // factors, resident
 };
 
 // What is planned for; sizes only, so that plans can be made for models that are not there.
@@ -40,8 +44,13 @@ struct PlanInput {
   Geometry geometry;
   int64_t width = 0, height = 0;  // px
   int64_t element_bytes = 2;      // of the compute type
+  models::QuantPlan quant;
   bool guided = true;
-  bool on_device = false;  // else everything is host memory
+  // A causal run: its caches, and one decoder beside the transformer.
+  int64_t causal_bytes = 0;
+  bool decodes_along = false;
+  int64_t extra_conditions = 0;  // prompts that are held beside the first
+  bool on_device = false;        // else everything is host memory
   bool text_on_device = false;
   int64_t base_host_bytes = 0;  // the process before any weight is read
 };
@@ -73,6 +82,7 @@ struct MemoryPlan {
   int64_t smallest_ram = 0;        // budgets below these cannot work
   int64_t smallest_vram = 0;
   int64_t streamed_bytes_per_step = 0;
+  int64_t condition_cache_bytes = 0;  // for prompts' keys and values between videos
 
   [[nodiscard]] int64_t count(models::wan::BlockHome home) const;
   [[nodiscard]] StagePeak highest() const;  // of each kind of memory, over the stages

@@ -40,17 +40,64 @@ PartBytes part_bytes(const weights::WeightMap& map, const std::string& prefix) {
   return part;
 }
 
-TransformerBytes transformer_bytes(const Model& model, int64_t element_bytes) {
+bool is_quantised_weight(const std::string& name, const std::vector<int64_t>& shape) {
+  return shape.size() == 2 && name.ends_with(".weight");
+}
+
+// One block: ready to run, cached in host memory, and its largest matrix.
+struct BlockBytes {
+  int64_t ready = 0;
+  int64_t cached = 0;
+  int64_t key_weights = 0;
+  int64_t largest = 0;  // elements
+  bool is_requantised = false;
+};
+
+BlockBytes block_bytes(const weights::WeightMap& map, int64_t index, int64_t element_bytes,
+                       const models::QuantPlan& quant) {
+  BlockBytes bytes;
+  std::string last;
+  for (const auto& [name, entry] : map.entries(core::str("blocks.", index, "."))) {
+    if (name == last) continue;  // a scale comes behind its weight under the same name
+    last = name;
+    const auto& shape = map.shape(name);
+    const int64_t count = elements(shape);
+    const bool stored = map.int8_rotation(name).has_value();
+    const bool small =
+        quant.is_on() && is_quantised_weight(name, shape) && (!quant.as_stored || stored);
+    const int64_t ready = small ? count + 4 * shape[0] : count * element_bytes;
+    bytes.ready += ready;
+    bytes.cached += small && quant.rows != ops::RowType::kFp8 ? count + 4 * shape[0] : entry->bytes;
+    bytes.is_requantised |= small && !stored;
+    if (models::wan::Block::is_key_weight(name)) bytes.key_weights += ready;
+    if (is_quantised_weight(name, shape)) bytes.largest = std::max(bytes.largest, count);
+  }
+  return bytes;
+}
+
+TransformerBytes transformer_bytes(const Model& model, int64_t element_bytes,
+                                   const models::QuantPlan& quant) {
   const weights::WeightMap map = open_weights(model, "transformer");
   TransformerBytes bytes;
-  bytes.num_blocks = model.transformer.num_blocks;
-  for (int64_t i = 0; i < bytes.num_blocks; ++i) {
-    const PartBytes block = part_bytes(map, core::str("blocks.", i, "."));
-    bytes.block_stored = std::max(bytes.block_stored, block.stored);
-    bytes.block_ready = std::max(bytes.block_ready, block.elements * element_bytes);
+  const int64_t n = model.transformer.num_blocks;
+  bytes.num_blocks = n;
+  int64_t all_ready = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t stored = part_bytes(map, core::str("blocks.", i, ".")).stored;
+    const BlockBytes block = block_bytes(map, i, element_bytes, quant.for_block(i, n));
+    bytes.block_stored = std::max(bytes.block_stored, stored);
+    bytes.slot_ready = std::max(bytes.slot_ready, block.ready);
+    bytes.block_cached = std::max(bytes.block_cached, block.is_requantised ? block.cached : stored);
+    // One matrix in fp32, and the int8 of a layer before it is packed.
+    if (block.is_requantised)
+      bytes.build_scratch = std::max(bytes.build_scratch, 5 * block.largest);
+    // Expanded in each call.
+    if (quant.weights_only)
+      bytes.build_scratch = std::max(bytes.build_scratch, element_bytes * block.largest);
+    bytes.key_weights = std::max(bytes.key_weights, block.key_weights);
+    all_ready += block.ready;
   }
-  const int64_t c = model.transformer.size();
-  bytes.key_weights = 2 * c * c * element_bytes;
+  bytes.block_ready = (all_ready + n - 1) / std::max<int64_t>(n, 1);
   for (const char* name : {"time_embedding.", "time_projection."})
     bytes.prologue += part_bytes(map, name).elements * 4;
   bytes.prologue += part_bytes(map, "text_embedding.").elements * element_bytes;
@@ -83,7 +130,8 @@ PlanInput plan_input(const Recipe& recipe, const Model& model, const Compute& co
       base_host_bytes);
   in.text_on_device = !compute.text_encoder_device.is_cpu();
   in.element_bytes = compute.dtype == at::kFloat ? 4 : 2;
-  in.transformer = transformer_bytes(model, in.element_bytes);
+  in.quant = compute.quant;
+  in.transformer = transformer_bytes(model, in.element_bytes, in.quant);
   in.num_experts = model.two_experts() ? 2 : 1;
   const weights::WeightMap text = open_weights(model, "text_encoder");
   const PartBytes text_block = part_bytes(text, "blocks.0.");
@@ -189,8 +237,9 @@ std::vector<SizePrediction> predict_sizes(const Model& model, const EngineOption
     const auto plan = [&](const Compute& where, const Budgets& budgets) {
       return make_plan(plan_input(recipe, model, where, base_host_bytes), budgets);
     };
-    const Compute gpu{at::Device(at::kCUDA, 0), at::kBFloat16, at::Device(at::kCUDA, 0)};
-    const Compute cpu{at::kCPU, compute.device.is_cpu() ? compute.dtype : at::kBFloat16, at::kCPU};
+    Compute gpu{at::Device(at::kCUDA, 0), at::kBFloat16, at::Device(at::kCUDA, 0)};
+    Compute cpu{at::kCPU, compute.device.is_cpu() ? compute.dtype : at::kBFloat16, at::kCPU};
+    gpu.quant = cpu.quant = compute.quant;
     const Budgets all{.ram = kPlenty, .vram = kPlenty, .offload = Offload::kModel};
     SizePrediction p{.width = recipe.width,
                      .height = recipe.height,
@@ -212,6 +261,7 @@ ResolvedSettings describe_plan(const MemoryPlan& plan, const Compute& compute) {
   lines.emplace_back("experts", plan.keep_both_experts ? "both stay in memory"
                                 : plan.keep_loaded     ? "stays in memory between prompts"
                                                        : "one at a time");
+  lines.emplace_back("prompts kept for later videos", gigabytes(plan.condition_cache_bytes));
   lines.emplace_back("text encoder",
                      core::str("block by block, ", plan.text_stream.num_buffers, " read ahead"));
   const models::vae::Tiling& tiling = plan.vae_tiling;

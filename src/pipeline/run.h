@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 
+#include "models/placement.h"
 #include "ops/attention.h"
 #include "pipeline/tensor_dump.h"
 #include "t2v/engine.h"
@@ -20,6 +21,9 @@ struct Compute {
   at::ScalarType dtype = at::kFloat;
   at::Device text_encoder_device = at::kCPU;
   ops::AttentionBackend attention = ops::AttentionBackend::kAuto;
+  models::QuantPlan quant = {};  // of the transformer's blocks
+  // int8 attention computes in 16 bits in the first and the last tenth of the steps.
+  bool protect_steps = false;
 };
 
 class Run {

@@ -86,6 +86,7 @@ Settings overlay(const Settings& upper, const Settings& lower) {
   fill(s.boundary, lower.boundary);
   fill(s.solver, lower.solver);
   fill(s.sigma_table, lower.sigma_table);
+  fill(s.causal, lower.causal);
   return s;
 }
 
@@ -187,6 +188,7 @@ Settings read_model_settings(const weights::JsonFile& file) {
                                    "sigma_table",
                                    "guidance_scale",
                                    "boundary",
+                                   "causal",
                                    "guidance_scale_high",
                                    "guidance_scale_low",
                                    "negative_prompt"};
@@ -199,6 +201,8 @@ Settings read_model_settings(const weights::JsonFile& file) {
   read_size(file, s);
   read_words(file, s);
   s.negative_prompt = file.find_string("negative_prompt");
+  s.causal = file.find_string("causal");
+  if (s.causal && s.causal->empty()) file.refuse("causal", "a profile's name");
   s.text_len = file.find_int("text_len", 1, 1 << 16);
   s.frames = file.find_int("frames", 1, 1 << 20);
   s.steps = file.find_int("steps", 1, 1000);

@@ -18,6 +18,7 @@ struct Settings {
   std::optional<double> fps, shift, guidance_scale_high, guidance_scale_low, boundary;
   std::optional<Solver> solver;
   std::optional<SigmaTable> sigma_table;
+  std::optional<std::string> causal;  // a profile; only a model's own settings have one
 };
 
 // Fields of `upper` win.

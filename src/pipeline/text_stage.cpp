@@ -32,33 +32,22 @@ void dump_embeddings(const std::string& name, const at::Tensor& rows, const Mode
   run.dump().add(name + "_embeds", padded);
 }
 
-}  // namespace
+// T5's activations overflow fp16, and the CPU has no fp16 products.
+at::ScalarType text_dtype(const Compute& compute) {
+  if (compute.dtype != at::kHalf) return compute.dtype;
+  return compute.text_encoder_device.is_cpu() ? at::kFloat : at::kBFloat16;
+}
 
-TextEmbeddings run_text_stage(const Model& model, const Recipe& recipe, bool with_uncond,
-                              const weights::StreamOptions& stream, Run& run) {
-  std::vector<std::vector<int64_t>> ids;
-  const auto tokenize = [&](const std::string& prompt, const std::string& name) {
-    auto encoded = model.tokenizer->encode(text::clean_prompt(prompt), model.text_len);
-    if (encoded.truncated)
-      run.report().warnings.push_back(core::str("the ", name, " has more than ", model.text_len,
-                                                " tokens; the rest was cut off"));
-    dump_ids(name, encoded.ids, model, run);
-    ids.push_back(std::move(encoded.ids));
-  };
-  tokenize(recipe.prompt, "prompt");
-  if (with_uncond) tokenize(recipe.negative_prompt, "negative");
-
-  const at::Device device = run.compute().text_encoder_device;
-  // T5's activations overflow fp16, and the CPU has no fp16 products.
-  const at::ScalarType dtype = run.compute().dtype != at::kHalf ? run.compute().dtype
-                               : device.is_cpu()                ? at::kFloat
-                                                                : at::kBFloat16;
+// The prompts' rows, fp32, where the encoder runs.
+std::vector<at::Tensor> encode(const Model& model, const std::vector<std::vector<int64_t>>& ids,
+                               const weights::StreamOptions& stream, Run& run) {
   std::optional<models::umt5::Encoder> encoder;
   int64_t bytes_before = 0;
   run.in_stage(Stage::kLoadTextEncoder, [&] {
     auto map = open_weights(model, "text_encoder");
     bytes_before = map.bytes_read();
-    encoder.emplace(model.text_encoder, std::move(map), dtype, device);
+    encoder.emplace(model.text_encoder, std::move(map), text_dtype(run.compute()),
+                    run.compute().text_encoder_device);
   });
   std::vector<at::Tensor> states;
   const auto& weights = encoder->weights();
@@ -78,10 +67,60 @@ TextEmbeddings run_text_stage(const Model& model, const Recipe& recipe, bool wit
   run.add_read_time(counts.bytes, counts.busy_ns);
   run.report().weights.bytes += weights.bytes_read() - bytes_before;
   run.report().weights.stall_ms += static_cast<double>(counts.stall_ns) * 1e-6;
-  for (at::Tensor& state : states) state = state.to(run.compute().device);
-  dump_embeddings("prompt", states[0], model, run);
-  if (with_uncond) dump_embeddings("negative", states[1], model, run);
-  return {states[0], with_uncond ? states[1] : at::Tensor()};
+  return states;
+}
+
+// A report has both stages, also when there was nothing to do.
+void pass_over(Run& run) {
+  run.in_stage(Stage::kLoadTextEncoder, [] {});
+  run.in_stage(Stage::kTextEncode, [] {});
+  run.tell(Stage::kTextEncode, 1, 1);
+}
+
+}  // namespace
+
+std::vector<TextEmbedding> run_text_stage(const Model& model,
+                                          const std::vector<NamedPrompt>& prompts,
+                                          ConditionCache& cache,
+                                          const weights::StreamOptions& stream, Run& run) {
+  const double begin = run.elapsed_ms();
+  ConditionUse& use = run.report().conditions;
+  std::vector<TextEmbedding> result;
+  std::vector<std::vector<int64_t>> missing;
+  std::vector<size_t> places;  // of the missing ones in the result
+  for (const NamedPrompt& prompt : prompts) {
+    auto encoded = model.tokenizer->encode(text::clean_prompt(prompt.text), model.text_len);
+    if (encoded.truncated)
+      run.report().warnings.push_back(core::str("the ", prompt.name, " has more than ",
+                                                model.text_len, " tokens; the rest was cut off"));
+    if (!prompt.dump_name.empty()) dump_ids(prompt.dump_name, encoded.ids, model, run);
+    result.push_back({at::Tensor(), prompt_key(encoded.ids)});
+    if (const auto known = cache.find_text(result.back().key)) {
+      result.back().rows = known->rows;
+      ++use.text_hits;
+      use.saved_ms += known->make_ms;
+      continue;
+    }
+    ++use.text_misses;
+    places.push_back(result.size() - 1);
+    missing.push_back(std::move(encoded.ids));
+  }
+  if (missing.empty()) {
+    pass_over(run);
+  } else {
+    const std::vector<at::Tensor> states = encode(model, missing, stream, run);
+    const double each = (run.elapsed_ms() - begin) / static_cast<double>(states.size());
+    for (size_t i = 0; i < states.size(); ++i) {
+      result[places[i]].rows = states[i];
+      cache.keep_text(result[places[i]].key, {states[i], each});
+    }
+  }
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    result[i].rows = result[i].rows.to(run.compute().device);
+    if (!prompts[i].dump_name.empty())
+      dump_embeddings(prompts[i].dump_name, result[i].rows, model, run);
+  }
+  return result;
 }
 
 }  // namespace t2v::pipeline

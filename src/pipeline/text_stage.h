@@ -4,23 +4,41 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <string>
+#include <vector>
 
+#include "pipeline/condition_cache.h"
 #include "pipeline/model.h"
 #include "pipeline/run.h"
-#include "t2v/request.h"
 #include "weights/weight_stream.h"
 
 namespace t2v::pipeline {
 
 // fp32 [n, C] on the device of the denoising: one row per token; rows n..text_len are zero and are
 // not stored.
-struct TextEmbeddings {
-  at::Tensor cond;
-  at::Tensor uncond;  // undefined when no step is guided
+struct TextEmbedding {
+  at::Tensor rows;
+  std::string key;  // the prompt's name in the condition cache
 };
 
-// stream: how the encoder's weights are read.
-TextEmbeddings run_text_stage(const Model& model, const Recipe& recipe, bool with_uncond,
-                              const weights::StreamOptions& stream, Run& run);
+// A prompt and what messages and --dump call it.
+struct NamedPrompt {
+  std::string text;
+  std::string name;       // "prompt"
+  std::string dump_name;  // "prompt"; "": not in the dump
+};
+
+// Only prompts that the cache does not know run through the encoder. stream: how its weights are
+// read. In the order of the prompts.
+std::vector<TextEmbedding> run_text_stage(const Model& model,
+                                          const std::vector<NamedPrompt>& prompts,
+                                          ConditionCache& cache,
+                                          const weights::StreamOptions& stream, Run& run);
+
+// Of one video.
+struct TextEmbeddings {
+  TextEmbedding cond;
+  std::optional<TextEmbedding> uncond;  // absent when no step is guided
+};
 
 }  // namespace t2v::pipeline

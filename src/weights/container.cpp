@@ -10,6 +10,7 @@
 #include "weights/gguf.h"
 #include "weights/safetensors.h"
 #include "weights/torch_archive.h"
+#include "weights/wrappers.h"
 
 namespace t2v::weights {
 namespace {
@@ -61,7 +62,9 @@ ContainerKind kind_of_start(std::string_view start) noexcept {
 
 ContainerKind container_kind(const ByteSource& source) { return kind_of_start(read_start(source)); }
 
-ContainerHeader read_container(const ByteSource& source) {
+namespace {
+
+ContainerHeader read_header(const ByteSource& source) {
   const std::string start = read_start(source);
   switch (kind_of_start(start)) {
     case ContainerKind::kGguf:
@@ -76,6 +79,14 @@ ContainerHeader read_container(const ByteSource& source) {
       break;
   }
   return read_safetensors_header(source);
+}
+
+}  // namespace
+
+ContainerHeader read_container(const ByteSource& source) {
+  ContainerHeader header = read_header(source);
+  unwrap(header);
+  return header;
 }
 
 }  // namespace t2v::weights

@@ -12,8 +12,9 @@ enum class ContainerKind { kSafetensors, kGguf, kTorchArchive, kIndex, kUnknown 
 // Error{kind of the source} when the file is empty or cannot be read.
 ContainerKind container_kind(const ByteSource& source);
 
-// The header of a file of any kind. Throws Error{kind of the source} naming what the file is when
-// it is none of them (a legacy torch file, a Git LFS pointer, a web page).
+// The header of a file of any kind, unwrapped (weights/wrappers.h). Throws Error{kind of the
+// source} naming what the file is when it is none of them (a legacy torch file, a Git LFS pointer,
+// a web page).
 ContainerHeader read_container(const ByteSource& source);
 
 }  // namespace t2v::weights

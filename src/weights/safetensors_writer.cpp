@@ -3,8 +3,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <algorithm>
-#include <array>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <unordered_set>
 
 #include "core/atomic_file.h"
 #include "core/check.h"
@@ -13,7 +15,7 @@
 namespace t2v::weights {
 namespace {
 
-constexpr size_t kAlignment = 8;  // of the data, by padding the header with spaces
+constexpr int64_t kAlignment = 8;  // of the data, by padding the header with spaces
 
 // Widest first keeps every tensor aligned to its element; the name makes the order total.
 bool stored_before(const NamedTensor* a, const NamedTensor* b) {
@@ -22,27 +24,39 @@ bool stored_before(const NamedTensor* a, const NamedTensor* b) {
   return a_size != b_size ? a_size > b_size : a->name < b->name;
 }
 
-std::string header_text(const std::vector<const NamedTensor*>& order,
-                        const std::map<std::string, std::string>& metadata) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  int64_t offset = 0;
-  for (const NamedTensor* named : order) {
-    const char* dtype = safetensors_dtype_name(named->tensor.scalar_type());
-    T2V_ASSERT(dtype != nullptr);
-    T2V_ASSERT(!header.contains(named->name));
-    const int64_t end = offset + static_cast<int64_t>(named->tensor.nbytes());
-    header[named->name] = {
-        {"dtype", dtype}, {"shape", named->tensor.sizes().vec()}, {"data_offsets", {offset, end}}};
-    offset = end;
-  }
-  // Invalid UTF-8 in a metadata value is replaced: the file must stay readable.
-  std::string text = header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  text.append((kAlignment - text.size() % kAlignment) % kAlignment, ' ');
-  return text;
+}  // namespace
+
+int64_t HeaderTensor::bytes() const noexcept {
+  return std::accumulate(shape.begin(), shape.end(), static_cast<int64_t>(c10::elementSize(dtype)),
+                         std::multiplies<>());
 }
 
-}  // namespace
+std::string safetensors_header(const std::vector<HeaderTensor>& tensors,
+                               const std::map<std::string, std::string>& metadata,
+                               int64_t alignment) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::unordered_set<std::string> names;
+  int64_t offset = 0;
+  for (const HeaderTensor& tensor : tensors) {
+    const char* dtype = safetensors_dtype_name(tensor.dtype);
+    T2V_ASSERT(dtype != nullptr);
+    T2V_ASSERT(names.insert(tensor.name).second);
+    const int64_t end = offset + tensor.bytes();
+    header[tensor.name] = {
+        {"dtype", dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  constexpr size_t kLengthBytes = 8;
+  std::string text(kLengthBytes, '\0');
+  // Invalid UTF-8 in a metadata value is replaced: the file must stay readable.
+  text += header.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const auto step = static_cast<size_t>(alignment);
+  text.append((step - text.size() % step) % step, ' ');
+  const uint64_t length = text.size() - kLengthBytes;
+  for (size_t i = 0; i < kLengthBytes; ++i) text[i] = static_cast<char>(length >> (8 * i));
+  return text;
+}
 
 void write_safetensors(const std::string& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
@@ -51,13 +65,12 @@ void write_safetensors(const std::string& path, const std::vector<NamedTensor>& 
   for (const NamedTensor& named : tensors) order.push_back(&named);
   std::sort(order.begin(), order.end(), stored_before);
 
-  const std::string header = header_text(order, metadata);
-  std::array<unsigned char, 8> length{};
-  for (size_t i = 0; i < length.size(); ++i) {
-    length[i] = static_cast<unsigned char>(static_cast<uint64_t>(header.size()) >> (8 * i));
-  }
+  std::vector<HeaderTensor> entries;
+  entries.reserve(order.size());
+  for (const NamedTensor* named : order)
+    entries.push_back({named->name, named->tensor.scalar_type(), named->tensor.sizes().vec()});
+  const std::string header = safetensors_header(entries, metadata, kAlignment);
   core::AtomicFile file(path);
-  file.write(length.data(), length.size());
   file.write(header.data(), header.size());
   for (const NamedTensor* named : order) {
     const at::Tensor plain = named->tensor.cpu().contiguous();

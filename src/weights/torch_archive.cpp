@@ -10,6 +10,7 @@
 #include "core/check.h"
 #include "core/escape.h"
 #include "weights/pickle_reader.h"
+#include "weights/wrappers.h"
 #include "weights/zip_directory.h"
 
 namespace t2v::weights {
@@ -64,7 +65,9 @@ class Archive {
   [[nodiscard]] const ZipMember* find(const std::string& name) const noexcept;
   [[nodiscard]] std::string read_member(const ZipMember& member, int64_t max_bytes) const;
   void check_byte_order() const;
-  [[nodiscard]] std::span<const PickleId> choose_dict(const Pickle& pickle) const;
+  // wrapper: `generator` or `generator_ema` when that stands around it, else untouched.
+  [[nodiscard]] std::span<const PickleId> choose_dict(const Pickle& pickle,
+                                                      std::string& wrapper) const;
   [[nodiscard]] TensorEntry place(const Pickle& pickle, const PickledTensor& tensor,
                                   std::string name);
 
@@ -119,12 +122,13 @@ void Archive::check_byte_order() const {
 }
 
 // Keys and values of the state dict.
-std::span<const PickleId> Archive::choose_dict(const Pickle& pickle) const {
+std::span<const PickleId> Archive::choose_dict(const Pickle& pickle, std::string& wrapper) const {
   const PickleValue* dict = &pickle.at(pickle.root);
   if (dict->kind != PickleKind::kDict) refuse("it holds neither a dict nor a tensor");
   for (int depth = 0; depth < kMaxNesting; ++depth) {
     const std::span<const PickleId> items = pickle.items_of(*dict);
     const PickleValue* inner = nullptr;
+    std::string_view name;
     size_t best = kPreferred.size();
     for (size_t i = 0; i + 1 < items.size(); i += 2) {
       const PickleValue& key = pickle.at(items[i]);
@@ -135,9 +139,11 @@ std::span<const PickleId> Archive::choose_dict(const Pickle& pickle) const {
       if (rank < best) {
         best = rank;
         inner = &value;
+        name = key.text;
       }
     }
     if (inner == nullptr) return items;
+    if (name.starts_with("generator")) wrapper = name;
     dict = inner;
   }
   refuse(core::str("its dicts are nested over ", kMaxNesting, " deep"));
@@ -188,7 +194,9 @@ ContainerHeader Archive::read() {
     header.tensors.push_back(place(pickle, tensor_of(root), kBareTensorName));
     return header;
   }
-  const std::span<const PickleId> items = choose_dict(pickle);
+  std::string wrapper;
+  const std::span<const PickleId> items = choose_dict(pickle, wrapper);
+  if (!wrapper.empty()) header.metadata[kWrapperKey] = wrapper;
   for (size_t i = 0; i + 1 < items.size(); i += 2) {
     const PickleValue& key = pickle.at(items[i]);
     const PickleValue& value = pickle.at(items[i + 1]);

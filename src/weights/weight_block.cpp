@@ -48,4 +48,8 @@ void WeightBlock::take_into(std::string_view name, at::Tensor& destination) cons
   map_.convert_into(name, destination, [this](const TensorEntry& entry) { return raw(entry); });
 }
 
+Int8Rows WeightBlock::take_int8(std::string_view name, int64_t rotation) const {
+  return map_.convert_int8(name, rotation, [this](const TensorEntry& entry) { return raw(entry); });
+}
+
 }  // namespace t2v::weights

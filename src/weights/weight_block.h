@@ -24,9 +24,16 @@ class WeightBlock final : public WeightSource {
   [[nodiscard]] at::Tensor take(std::string_view name, c10::ScalarType dtype) const override;
   [[nodiscard]] at::Tensor borrow(std::string_view name, c10::ScalarType dtype) const override;
   void take_into(std::string_view name, at::Tensor& destination) const override;
+  [[nodiscard]] c10::ScalarType float_type(std::string_view name) const override {
+    return map_.float_type(name);
+  }
   [[nodiscard]] std::optional<SideBranch> side_branch(std::string_view name) const override {
     return map_.side_branch(name);
   }
+  [[nodiscard]] std::optional<int64_t> int8_rotation(std::string_view name) const override {
+    return map_.int8_rotation(name);
+  }
+  [[nodiscard]] Int8Rows take_int8(std::string_view name, int64_t rotation) const override;
 
  private:
   [[nodiscard]] at::Tensor raw(const TensorEntry& entry) const;

@@ -233,6 +233,13 @@ bool WeightMap::has_delta(const Mapped& mapped) const {
          (!mapped.is_quantised() || loras_->is_full(mapped.canonical));
 }
 
+c10::ScalarType WeightMap::float_type(std::string_view name) const {
+  const Mapped& found = mapped(name);
+  const c10::ScalarType type = found.entry->dtype;
+  const bool narrow = type == c10::ScalarType::BFloat16 || type == c10::ScalarType::Half;
+  return narrow && !found.is_quantised() && !has_delta(found) ? type : c10::ScalarType::Float;
+}
+
 std::optional<SideBranch> WeightMap::side_branch(std::string_view name) const {
   if (!loras_ || !loras_->contains(name)) return std::nullopt;
   return mapped(name).is_quantised() && !loras_->is_full(name) ? loras_->branch(name)

@@ -69,6 +69,9 @@ class WeightMap final : public WeightSource {
   }
   void take_into(std::string_view name, at::Tensor& destination) const override;
   [[nodiscard]] std::optional<SideBranch> side_branch(std::string_view name) const override;
+  [[nodiscard]] c10::ScalarType float_type(std::string_view name) const override;
+  [[nodiscard]] std::optional<int64_t> int8_rotation(std::string_view name) const override;
+  [[nodiscard]] Int8Rows take_int8(std::string_view name, int64_t rotation) const override;
   // Rows of a table (embeddings): reads only those rows.
   [[nodiscard]] at::Tensor take_rows(std::string_view name, std::span<const int64_t> rows,
                                      c10::ScalarType dtype) const;
@@ -82,6 +85,22 @@ class WeightMap final : public WeightSource {
   [[nodiscard]] at::Tensor convert(std::string_view name, c10::ScalarType dtype,
                                    const ReadEntry& read) const;
   void convert_into(std::string_view name, at::Tensor& destination, const ReadEntry& read) const;
+  [[nodiscard]] Int8Rows convert_int8(std::string_view name, int64_t rotation,
+                                      const ReadEntry& read) const;
+
+  // The seam for work on a few rows at a time (`t2v quantize`). How a tensor is stored:
+  struct Storage {
+    const TensorEntry* entry;
+    const QuantisedLinear* scheme;  // null: plainly, or as GGML blocks
+  };
+  [[nodiscard]] Storage storage_of(std::string_view name) const;
+  // Rows [begin, begin + shape[0]) of a tensor whose bytes the caller has read, ready to be
+  // expanded; begin is a multiple of 128 where scales stand for blocks. scale: the whole one, or
+  // undefined.
+  [[nodiscard]] StoredTensor stored_rows(std::string_view name, int64_t begin, int64_t count,
+                                         const at::Tensor& bytes, const at::Tensor& scale) const;
+  // Throws Error{kModel} naming the tensor and the row.
+  [[noreturn]] void refuse_row(std::string_view name, int64_t row) const;
 
   [[nodiscard]] const Checkpoint& checkpoint() const noexcept { return *checkpoint_; }
   [[nodiscard]] const std::string& label() const noexcept { return label_; }

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "weights/quantise_rows.h"
+
 namespace t2v::weights {
 
 // y += (x * down^T) * up^T beside a quantised linear layer: a LoRA that must not be added to it.
@@ -43,6 +45,17 @@ class WeightSource {
   virtual void take_into(std::string_view name, at::Tensor& destination) const = 0;
   // What take() has left out because the weight `name` is quantised.
   [[nodiscard]] virtual std::optional<SideBranch> side_branch(std::string_view name) const = 0;
+
+  // The narrowest float type in which take() rounds nothing: the stored one of a plain tensor
+  // without deltas, else fp32.
+  [[nodiscard]] virtual c10::ScalarType float_type(std::string_view name) const;
+  // The group of columns in which a weight that is stored as int8 by rows was rotated (0: not);
+  // empty for weights that are stored in any other way.
+  [[nodiscard]] virtual std::optional<int64_t> int8_rotation(std::string_view name) const;
+  // A weight [N, K] as int8 rows, rotated in groups of `rotation`: as stored when it is stored so
+  // (then it may lie in memory of the source and is gone with it), else made of what take() gives
+  // in fp32. Throws Error{kModel} naming the row that is not finite.
+  [[nodiscard]] virtual Int8Rows take_int8(std::string_view name, int64_t rotation) const;
 };
 
 }  // namespace t2v::weights

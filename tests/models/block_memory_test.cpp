@@ -74,9 +74,10 @@ TransformerSpec spec_of(int64_t heads, int64_t head_size, int64_t ffn_size) {
   return spec;
 }
 
-int64_t measured(const TransformerSpec& spec, const ops::RopeTables& rope, size_t sequences) {
+int64_t measured(const TransformerSpec& spec, const ops::RopeTables& rope, size_t sequences,
+                 const models::QuantPlan& quant) {
   const RandomWeights source(spec);
-  const Block block(spec, {source, at::kFloat, at::kCPU}, 0, models::wan::KeyWeights::kWith);
+  const Block block(spec, {source, at::kFloat, at::kCPU, quant}, 0, models::wan::KeyWeights::kWith);
   const auto keys = block.make_keys(at::randn({5, spec.size()}));
   models::wan::BlockContext context;
   context.rope = &rope;
@@ -107,11 +108,14 @@ TEST_CASE("a block takes the memory that the plan says, within 5 %") {
     const TransformerSpec spec = spec_of(c.heads, c.head_size, c.ffn_size);
     const auto rope = ops::make_rope_tables(c.frames, c.height, c.width, c.head_size, at::kCPU);
     const int64_t rows = static_cast<int64_t>(c.sequences) * rope.num_tokens();
-    const auto planned = static_cast<double>(models::wan::block_work_bytes(spec, rows, 4));
-    const auto real = static_cast<double>(measured(spec, rope, c.sequences));
-    CAPTURE(rows, spec.size(), spec.ffn_size, planned, real);
-    CHECK(planned <= 1.05 * real);
-    CHECK(real <= 1.05 * planned);
+    for (const models::QuantPlan& quant :
+         {models::QuantPlan{}, models::QuantPlan{.rows = ops::RowType::kInt8}}) {
+      const auto planned = static_cast<double>(models::wan::block_work_bytes(spec, rows, 4, quant));
+      const auto real = static_cast<double>(measured(spec, rope, c.sequences, quant));
+      CAPTURE(rows, spec.size(), spec.ffn_size, planned, real, quant.is_on());
+      CHECK(planned <= 1.05 * real);
+      CHECK(real <= 1.05 * planned);
+    }
   }
 }
 

@@ -87,6 +87,88 @@ TEST_CASE("resident, cached and streamed blocks give the same bytes, loaded ahea
   }
 }
 
+TEST_CASE("quantised blocks give the same bytes wherever they stay, and take half the memory") {
+  for (const auto rows : {ops::RowType::kInt8, ops::RowType::kPlain}) {
+    models::QuantPlan quant;
+    quant.rows = rows;
+    quant.weights_only = rows == ops::RowType::kPlain;
+    quant.protect_last = 1;  // one block stays 16-bit
+    const auto with_quant = [&](BlockPlan plan) {
+      plan.quant = quant;
+      return plan;
+    };
+    const auto resident = make_transformer(with_quant(resident_plan(tiny_spec())), at::kBFloat16);
+    const at::Tensor want = six_passes(*resident, BlockPool::Again::kLater);
+    const auto plain = make_transformer(resident_plan(tiny_spec()), at::kBFloat16);
+    CHECK(mismatch(six_passes(*plain, BlockPool::Again::kLater), want, {}) != "");
+    for (const auto& pattern :
+         std::vector<std::vector<BlockHome>>{{kS}, {kC}, {kR, kC}, {kC, kS}}) {
+      for (const bool load_ahead : {false, true}) {
+        const auto transformer =
+            make_transformer(with_quant(plan_of(pattern, load_ahead)), at::kBFloat16);
+        CHECK(mismatch(six_passes(*transformer, BlockPool::Again::kNever), want, {}) == "");
+      }
+    }
+  }
+  // What lies in host memory.
+  const auto map = testing::tiny_transformer_weights();
+  std::vector<std::string> names;
+  int64_t elements = 0;
+  for (const auto& [name, entry] : map->entries("blocks.0.")) {
+    names.push_back(name);
+    elements += map->take(name, at::kFloat).numel();
+  }
+  models::QuantPlan int8;
+  int8.rows = ops::RowType::kInt8;
+  const models::Placement from{*map, at::kBFloat16, at::kCPU, int8};
+  REQUIRE(QuantisedBlock::pays(from, names));
+  CHECK_FALSE(QuantisedBlock::pays({*map, at::kBFloat16, at::kCPU, {}}, names));
+  const QuantisedBlock block(from, names, nullptr);
+  CHECK(block.int8_rotation("blocks.0.ffn.0.weight").has_value());
+  CHECK_FALSE(block.int8_rotation("blocks.0.norm3.weight").has_value());
+  const weights::Int8Rows rows =
+      block.take_int8("blocks.0.ffn.0.weight", *block.int8_rotation("blocks.0.ffn.0.weight"));
+  CHECK(rows.values.scalar_type() == at::kChar);
+  // A byte an element, and 256 bytes at most to align each of values and scales.
+  CHECK(block.bytes() < elements + elements / 2 + 1024 * static_cast<int64_t>(names.size()));
+}
+
+TEST_CASE("known keys need no key weights, and change nothing") {
+  for (const auto& pattern : std::vector<std::vector<BlockHome>>{{kR}, {kS}, {kC}}) {
+    for (const bool load_ahead : {false, true}) {
+      BlockPlan plan = plan_of(pattern, load_ahead);
+      plan.keep_key_weights = false;
+      const auto transformer = make_transformer(plan, at::kFloat);
+      const at::Tensor latents = testing::tiny_reference("latents");
+      const auto rope =
+          ops::make_rope_tables(latents.size(1), latents.size(2) / 2, latents.size(3) / 2,
+                                transformer->spec().head_size, at::kCPU);
+      transformer->begin_prompt();
+      Condition condition = transformer->make_condition(testing::tiny_reference("text_rows"), 40);
+      const auto time = transformer->make_time(700);
+      transformer->end_prologue();
+      const auto pass = [&] {
+        return transformer
+            ->forward({.latents = latents, .time = time, .rope = rope}, {&condition}, kHooks)
+            .front();
+      };
+      const at::Tensor want = pass();
+      const int64_t skipped = transformer->counts().key_bytes_skipped;
+      transformer->begin_prompt({.condition = false, .times = false});
+      CHECK(mismatch(pass(), want, {}) == "");
+      CHECK(mismatch(pass(), want, {}) == "");
+      if (pattern.front() == kS) CHECK(transformer->counts().key_bytes_skipped > skipped);
+      // The next prompt that is not known gets them again.
+      transformer->begin_prompt();
+      Condition fresh = transformer->make_condition(testing::tiny_reference("text_rows"), 40);
+      const auto again =
+          transformer->forward({.latents = latents, .time = time, .rope = rope}, {&fresh}, kHooks);
+      CHECK(mismatch(again.front(), want, {}) == "");
+      CHECK(fresh.keys.size() == static_cast<size_t>(tiny_spec().num_blocks));
+    }
+  }
+}
+
 TEST_CASE("key weights are read in the first pass of a prompt only") {
   const auto all = make_transformer(plan_of({kS}, false), at::kBFloat16);
   static_cast<void>(six_passes(*all, BlockPool::Again::kLater));

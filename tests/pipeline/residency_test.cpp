@@ -30,6 +30,8 @@ PlanInput a14b() {
   in.transformer = {.num_blocks = 40,
                     .block_stored = 700 * kMB,
                     .block_ready = 700 * kMB,
+                    .slot_ready = 700 * kMB,
+                    .block_cached = 700 * kMB,
                     .key_weights = 105 * kMB,
                     .prologue = 830 * kMB,
                     .rest = 3 * kMB};
@@ -102,7 +104,7 @@ TEST_CASE("resident blocks are spread evenly") {
 
 TEST_CASE("blocks that are small as stored are kept so when they do not fit expanded") {
   PlanInput in = a14b();
-  in.transformer.block_stored = 200 * kMB;  // 4 bits
+  in.transformer.block_stored = in.transformer.block_cached = 200 * kMB;  // 4 bits
   const MemoryPlan plan = make_plan(in, {.ram = 20 * kGB});
   CHECK(plan.count(BlockHome::kStreamed) == 0);
   CHECK(plan.count(BlockHome::kHostCached) > 0);

@@ -57,6 +57,26 @@ TEST_CASE("the content says what a file is, not its name") {
   }
 }
 
+TEST_CASE("a flat file with `generator_ema.` or `generator.` before all names is unwrapped") {
+  const Scratch scratch;
+  const at::Tensor ema = at::ones({2});
+  write_safetensors(scratch / "both", {{"generator.model.a", at::zeros({2})},
+                                       {"generator_ema.model.a", ema},
+                                       {"generator_ema.model.b", ema}});
+  const Checkpoint both = Checkpoint::open(scratch / "both");
+  REQUIRE(both.tensors().size() == 2);
+  CHECK(both.load("model.a").equal(ema));
+  CHECK(both.contains("model.b"));
+  CHECK(both.metadata().at("t2v.wrapper") == "generator_ema");
+  write_safetensors(scratch / "one", {{"generator.a", ema}});
+  CHECK(Checkpoint::open(scratch / "one").metadata().at("t2v.wrapper") == "generator");
+  // One name without it: another kind of file.
+  write_safetensors(scratch / "mixed", {{"generator.a", ema}, {"b", ema}, {"generators.c", ema}});
+  const Checkpoint mixed = Checkpoint::open(scratch / "mixed");
+  CHECK(mixed.contains("generator.a"));
+  CHECK(mixed.metadata().count("t2v.wrapper") == 0);
+}
+
 TEST_CASE("GGML blocks are loaded as bytes and nothing else") {
   const Scratch scratch;
   write_text(scratch / "x", gguf_bytes());

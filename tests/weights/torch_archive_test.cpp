@@ -91,6 +91,12 @@ TEST_CASE("torch archive: state dicts in dicts") {
   };
   CHECK(name_in(pickle_dict({{"generator", one}, {"critic", two}})) == "one");
   CHECK(name_in(pickle_dict({{"generator", one}, {"generator_ema", two}})) == "two");
+  const auto wrapper_in = [](const std::string& value) {
+    return read(torch_archive(pickle(value), {kStorage})).metadata["t2v.wrapper"];
+  };
+  CHECK(wrapper_in(pickle_dict({{"generator", pickle_dict({{"model", one}})}})) == "generator");
+  CHECK(wrapper_in(pickle_dict({{"generator", one}, {"generator_ema", two}})) == "generator_ema");
+  CHECK(wrapper_in(pickle_dict({{"model", one}})) == "");
   CHECK(name_in(pickle_dict({{"state_dict", one}, {"model", two}})) == "two");
   CHECK(name_in(pickle_dict({{"module", one}, {"state_dict", two}})) == "two");
   CHECK(name_in(pickle_dict({{"model", pickle_dict({{"module", one}})}})) == "one");

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/add.h>
 #include <ATen/ops/cat.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "core/check.h"
 #include "models/wan/weights.h"
 #include "ops/attention.h"
+#include "ops/int8.h"
 #include "ops/norm.h"
 
 namespace t2v::models::wan {
@@ -62,16 +64,27 @@ std::vector<RowRange> row_ranges(int64_t rows) {
 }
 
 // Counted by the tensors of self_attention and finish_rows that are alive together.
-int64_t block_work_bytes(const TransformerSpec& spec, int64_t rows, int64_t element_bytes) {
+int64_t block_work_bytes(const TransformerSpec& spec, int64_t rows, int64_t element_bytes,
+                         const QuantPlan& quant) {
   const int64_t c = spec.size();
+  const bool plain = quant.rows == ops::RowType::kPlain;
+  const int64_t row_bytes = plain ? element_bytes : 1;  // of what linear layers take
   const auto ranges = row_ranges(rows);
   const int64_t chunk = ranges.empty() ? 0 : ranges[0].end;
   // q, k, v of all rows beside the packed form of a piece and, from the second piece on, its norm.
-  const int64_t projecting = 3 * rows * c + (ranges.size() > 1 ? 4 : 3) * chunk * c;
-  const int64_t attending = 4 * rows * c;  // q, k, v and the result
-  // The result of all rows beside what a piece needs: cross-attention, or the feed-forward.
-  const int64_t finishing = rows * c + chunk * std::max(4 * c, spec.ffn_size + 2 * c);
-  return std::max({projecting, attending, finishing}) * element_bytes;
+  const int64_t norm = ranges.size() > 1 ? chunk * c * row_bytes : 0;
+  const int64_t projecting = 3 * (rows + chunk) * c * element_bytes + norm;
+  const int64_t attending = 4 * rows * c * element_bytes;  // q, k, v and the result
+  // The result of all rows beside what a piece needs: cross-attention, or the feed-forward: its
+  // rows, what they become, that as 8-bit rows or the plain result.
+  const int64_t feeding =
+      plain ? (spec.ffn_size + 2 * c) * element_bytes : spec.ffn_size * (element_bytes + 1) + c;
+  const int64_t finishing =
+      rows * c * element_bytes + chunk * std::max(4 * c * element_bytes, feeding);
+  // The largest weight, expanded for its product.
+  const int64_t expanded =
+      quant.weights_only ? std::max(3 * c, spec.ffn_size) * c * element_bytes : 0;
+  return std::max({projecting, attending, finishing}) + expanded;
 }
 
 void Block::expect(const TransformerSpec& spec, int64_t index, weights::Expectations& expected) {
@@ -111,6 +124,8 @@ Block::Block(const TransformerSpec& spec, const Placement& from, int64_t index, 
   ffn_0_ = load_linear(from, p + "ffn.0");
   ffn_2_ = load_linear(from, p + "ffn.2");
   if (keys == KeyWeights::kWith) load_key_weights(from, index);
+  // What quantising took would stay as holes between the weights.
+  if (from.device.is_cpu() && from.quant.is_on()) ::malloc_trim(0);
 }
 
 bool Block::is_key_weight(std::string_view name) noexcept {
@@ -121,8 +136,10 @@ bool Block::is_key_weight(std::string_view name) noexcept {
 
 void Block::load_key_weights(const Placement& from, int64_t index) {
   const std::string p = prefix_of(index);
-  cross_attn_k_ = load_linear(from, p + "cross_attn.k");
-  cross_attn_v_ = load_linear(from, p + "cross_attn.v");
+  Placement plain_rows = from;
+  plain_rows.quant = from.quant.with_plain_rows();
+  cross_attn_k_ = load_linear(plain_rows, p + "cross_attn.k");
+  cross_attn_v_ = load_linear(plain_rows, p + "cross_attn.v");
   cross_attn_norm_k_ = from.fp32(p + "cross_attn.norm_k.weight");
 }
 
@@ -151,13 +168,14 @@ Block::Modulation Block::modulate(const at::Tensor& time) const {
           .gate_ffn = rows[5]};
 }
 
-at::Tensor Block::self_attention(const at::Tensor& x, const Modulation& m,
-                                 const BlockContext& context) const {
+std::vector<ops::QkvHeads> Block::project_heads(const at::Tensor& x, const Modulation& m,
+                                                const BlockContext& context) const {
   const int64_t tokens = context.rope->num_tokens();
   std::vector<ops::QkvHeads> heads(context.prompts.size());
   for (const RowRange& range : row_ranges(x.size(0))) {
+    const ops::RowNorm norm{ops::NormKind::kModulate, m.scale_attn, m.shift_attn};
     const at::Tensor qkv = self_attn_qkv_(
-        ops::layer_norm_modulate(rows_of(x, range), m.scale_attn, m.shift_attn, spec_.eps, dtype_));
+        ops::norm_rows(rows_of(x, range), norm, spec_.eps, self_attn_qkv_.row_format()));
     for (const Piece& piece : pieces_of(range, tokens)) {
       ops::QkvHeads& parts = heads[piece.sequence];
       if (!parts.q.defined()) parts = ops::empty_heads(qkv, spec_.num_heads, tokens);
@@ -170,8 +188,20 @@ at::Tensor Block::self_attention(const at::Tensor& x, const Modulation& m,
                         parts);
     }
   }
+  return heads;
+}
+
+at::Tensor Block::self_attention(const at::Tensor& x, const Modulation& m,
+                                 const BlockContext& context) const {
+  std::vector<ops::QkvHeads> heads = project_heads(x, m, context);
   std::vector<at::Tensor> mixed;
-  for (ops::QkvHeads& parts : heads) {
+  for (size_t i = 0; i < heads.size(); ++i) {
+    ops::QkvHeads parts = std::exchange(heads[i], {});
+    if (!context.caches.empty()) {
+      mixed.push_back(
+          context.caches[i]->attend(context.layer, std::move(parts), context.attention));
+      continue;
+    }
     // Given away: they go before a result in the back end's layout is copied into ours.
     mixed.push_back(ops::attention(std::move(parts.q), std::move(parts.k), std::move(parts.v), {},
                                    context.attention));
@@ -179,7 +209,13 @@ at::Tensor Block::self_attention(const at::Tensor& x, const Modulation& m,
   return join(mixed);
 }
 
-at::Tensor Block::cross_attention(at::Tensor normed, const RowRange& range,
+void Block::write_keys(const at::Tensor& x, const BlockContext& context) const {
+  const auto heads = project_heads(x, modulate(context.time), context);
+  for (size_t i = 0; i < heads.size(); ++i)
+    context.caches[i]->write(context.layer, heads[i].k, heads[i].v);
+}
+
+at::Tensor Block::cross_attention(ops::Rows normed, const RowRange& range,
                                   const BlockContext& context) const {
   const at::Tensor q =
       ops::rms_norm(cross_attn_q_(std::exchange(normed, {})), cross_attn_norm_q_, spec_.eps);
@@ -195,24 +231,29 @@ at::Tensor Block::cross_attention(at::Tensor normed, const RowRange& range,
     mixed.push_back(
         ops::attention(heads, keys.k, keys.v, context.key_bias[piece.sequence], backend));
   }
-  return cross_attn_o_(join(mixed));
+  return cross_attn_o_(ops::make_rows(join(mixed), cross_attn_o_.row_format()));
 }
 
 void Block::finish_rows(at::Tensor x, const at::Tensor& mixed, const Modulation& m,
                         const RowRange& range, const BlockContext& context) const {
-  at::Tensor normed;
+  const auto attended = [&] {
+    return self_attn_o_(ops::make_rows(mixed, self_attn_o_.row_format()));
+  };
+  const ops::RowFormat query = cross_attn_q_.row_format();
+  ops::Rows normed;
   if (norm3_weight_.defined()) {
     const ops::RowNorm norm3{ops::NormKind::kAffine, norm3_weight_, norm3_bias_};
-    normed =
-        ops::gate_residual_norm_(x, self_attn_o_(mixed), m.gate_attn, norm3, spec_.eps, dtype_);
+    normed = ops::gate_residual_norm_rows_(x, attended(), m.gate_attn, norm3, spec_.eps, query);
   } else {
-    ops::gate_residual_(x, self_attn_o_(mixed), m.gate_attn);
-    normed = x.to(dtype_);
+    ops::gate_residual_(x, attended(), m.gate_attn);
+    normed = ops::make_rows(x, query);
   }
   const ops::RowNorm ffn_norm{ops::NormKind::kModulate, m.scale_ffn, m.shift_ffn};
-  const at::Tensor ffn_in = ops::gate_residual_norm_(
-      x, cross_attention(std::move(normed), range, context), {}, ffn_norm, spec_.eps, dtype_);
-  ops::gate_residual_(x, ffn_2_(ffn_0_(ffn_in, ops::Activation::kGeluTanh)), m.gate_ffn);
+  const ops::Rows ffn_in =
+      ops::gate_residual_norm_rows_(x, cross_attention(std::move(normed), range, context), {},
+                                    ffn_norm, spec_.eps, ffn_0_.row_format());
+  const at::Tensor hidden = ffn_0_(ffn_in, ops::Activation::kGeluTanh);
+  ffn_2_.add_to(x, ops::make_rows(hidden, ffn_2_.row_format()), m.gate_ffn);
 }
 
 void Block::run(at::Tensor& x, const BlockContext& context) const {

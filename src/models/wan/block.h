@@ -10,6 +10,7 @@
 
 #include "models/placement.h"
 #include "models/spec.h"
+#include "models/wan/causal_cache.h"
 #include "ops/attention.h"
 #include "ops/linear.h"
 #include "ops/rope.h"
@@ -29,6 +30,9 @@ struct BlockContext {
   std::vector<const CrossKeys*> prompts;  // one per sequence
   std::vector<at::Tensor> key_bias;       // fp32 [S] per sequence, or undefined
   ops::AttentionBackend attention = ops::AttentionBackend::kAuto;  // of self-attention
+  // A causal run: one cache per sequence, which self-attention writes to and reads; else empty.
+  std::vector<CausalCache*> caches;
+  int64_t layer = 0;  // of these caches
 };
 
 // Long sequences go through everything but self-attention in pieces of about equal size, so that
@@ -42,7 +46,8 @@ struct RowRange {
 std::vector<RowRange> row_ranges(int64_t rows);
 
 // The most that Block::run takes beside x, for so many rows (of all sequences together).
-int64_t block_work_bytes(const TransformerSpec& spec, int64_t rows, int64_t element_bytes);
+int64_t block_work_bytes(const TransformerSpec& spec, int64_t rows, int64_t element_bytes,
+                         const QuantPlan& quant = {});
 
 // The weights that make cross-attention keys and values are needed once per prompt only.
 enum class KeyWeights { kWith, kWithout };
@@ -63,16 +68,21 @@ class Block {
 
   // x fp32 [B*L, C], the residual stream of B sequences, changed in place.
   void run(at::Tensor& x, const BlockContext& context) const;
+  // Only as far as the causal caches need it: the last block of a pass that nobody reads.
+  void write_keys(const at::Tensor& x, const BlockContext& context) const;
 
  private:
   struct Modulation {
     at::Tensor shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn;  // fp32 [C]
   };
   [[nodiscard]] Modulation modulate(const at::Tensor& time) const;
+  // All rows of x -> q, k, v of each sequence, rotated.
+  [[nodiscard]] std::vector<ops::QkvHeads> project_heads(const at::Tensor& x, const Modulation& m,
+                                                         const BlockContext& context) const;
   // All rows of x -> what each token has gathered, [B*L, C].
   [[nodiscard]] at::Tensor self_attention(const at::Tensor& x, const Modulation& m,
                                           const BlockContext& context) const;
-  [[nodiscard]] at::Tensor cross_attention(at::Tensor normed, const RowRange& range,
+  [[nodiscard]] at::Tensor cross_attention(ops::Rows normed, const RowRange& range,
                                            const BlockContext& context) const;
   // The rest of the block for a range of rows; x and mixed are these rows.
   void finish_rows(at::Tensor x, const at::Tensor& mixed, const Modulation& m,

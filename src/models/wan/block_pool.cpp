@@ -47,14 +47,23 @@ std::optional<BlockPool::Part> BlockPool::part_to_read(int64_t index, bool first
   switch (plan_.homes[i]) {
     case BlockHome::kResident:
       if (!first_pass) return std::nullopt;
-      if (!blocks_[i]) return Part::kAll;
-      return blocks_[i]->has_key_weights() ? std::nullopt : std::make_optional(Part::kKeysOnly);
+      if (!blocks_[i]) return makes_keys(true) ? Part::kAll : Part::kWithoutKeys;
+      return blocks_[i]->has_key_weights() || !makes_keys(true)
+                 ? std::nullopt
+                 : std::make_optional(Part::kKeysOnly);
     case BlockHome::kHostCached:
       return first_pass && !cached_[i] ? std::make_optional(Part::kAll) : std::nullopt;
     case BlockHome::kStreamed:
       break;
   }
-  return first_pass ? Part::kAll : Part::kWithoutKeys;
+  return makes_keys(first_pass) ? Part::kAll : Part::kWithoutKeys;
+}
+
+int64_t BlockPool::key_bytes(int64_t index) const {
+  int64_t bytes = 0;
+  for (const auto& [name, entry] : map_->entries(core::str("blocks.", index, ".cross_attn.")))
+    if (Block::is_key_weight(name)) bytes += entry->bytes;
+  return bytes;
 }
 
 bool BlockPool::needs_work(int64_t index, bool first_pass) const {
@@ -86,8 +95,9 @@ void BlockPool::start_stream() {
                                                     std::move(repeat), plan_.stream);
 }
 
-void BlockPool::begin_prompt() {
+void BlockPool::begin_prompt(PromptKeys keys) {
   stop_loader();
+  keys_ = keys;
   if (stream_) ended_ = add(ended_, stream_->counts());
   stream_.reset();
   // What was made ready for a pass that does not come.
@@ -100,9 +110,8 @@ void BlockPool::begin_prompt() {
   last_pass_ = false;
 }
 
-void BlockPool::build(int64_t index, Part part, const weights::Turn& turn, const std::byte* bytes) {
-  const weights::WeightBlock source(*map_, turn, bytes);
-  const Placement from{source, dtype_, device_};
+void BlockPool::build(int64_t index, Part part, const weights::WeightSource& source) {
+  const Placement from = placement(index, source);
   auto& block = blocks_[static_cast<size_t>(index)];
   lane_.run([&] {
     if (part == Part::kKeysOnly)
@@ -113,28 +122,50 @@ void BlockPool::build(int64_t index, Part part, const weights::Turn& turn, const
   });
 }
 
+void BlockPool::build_cached(int64_t index, Part part) {
+  const Cached& cached = *cached_[static_cast<size_t>(index)];
+  if (cached.quantised) return build(index, part, *cached.quantised);
+  build(index, part, weights::WeightBlock(*map_, cached.turn, cached.bytes->data()));
+}
+
+void BlockPool::keep_in_host_memory(int64_t index, const weights::WeightStream::Loaded& loaded) {
+  std::vector<std::string> names;
+  for (const auto& [name, entry] : map_->entries(core::str("blocks.", index, ".")))
+    if (names.empty() || names.back() != name) names.push_back(name);  // a scale has the same name
+  auto cached = std::make_unique<Cached>();
+  cached->turn = *loaded.turn;
+  const weights::WeightBlock source(*map_, *loaded.turn, loaded.data);
+  const Placement from = placement(index, source);
+  if (QuantisedBlock::pays(from, names)) {
+    cached->quantised = std::make_unique<QuantisedBlock>(from, names, plan_.stream.allocate);
+  } else {
+    cached->bytes.emplace(loaded.turn->buffer_bytes, plan_.stream.allocate);
+    std::memcpy(cached->bytes->data(), loaded.data, static_cast<size_t>(loaded.turn->buffer_bytes));
+  }
+  cached_[static_cast<size_t>(index)] = std::move(cached);
+}
+
 void BlockPool::make_ready(int64_t index, bool first_pass) {
   const auto i = static_cast<size_t>(index);
   const auto part = part_to_read(index, first_pass);
   if (!part) {
-    if (plan_.homes[i] != BlockHome::kHostCached) return;
-    build(index, first_pass ? Part::kAll : Part::kWithoutKeys, cached_[i]->turn,
-          cached_[i]->bytes.data());
+    if (plan_.homes[i] == BlockHome::kHostCached)
+      build_cached(index, makes_keys(first_pass) ? Part::kAll : Part::kWithoutKeys);
     return;
   }
   const auto loaded = stream_->next();
   T2V_ASSERT(loaded.turn->block == index);
   if (plan_.homes[i] == BlockHome::kHostCached) {
-    auto copy = std::make_unique<Cached>(Cached{
-        *loaded.turn, weights::HostBuffer(loaded.turn->buffer_bytes, plan_.stream.allocate)});
-    std::memcpy(copy->bytes.data(), loaded.data, static_cast<size_t>(loaded.turn->buffer_bytes));
-    cached_[i] = std::move(copy);
+    keep_in_host_memory(index, loaded);
+    build_cached(index, makes_keys(first_pass) ? Part::kAll : Part::kWithoutKeys);
+  } else {
+    build(index, *part, weights::WeightBlock(*map_, *loaded.turn, loaded.data));
   }
-  build(index, *part, *loaded.turn, loaded.data);
   stream_->release();
   // The stream's own counts are those of the thread that uses it: others see this copy.
   const std::lock_guard lock(mutex_);
   counts_.stream = add(ended_, stream_->counts());
+  if (*part == Part::kWithoutKeys) counts_.key_bytes_skipped += key_bytes(index);
 }
 
 Block& BlockPool::get(int64_t index, const AroundLoad& around) {
@@ -162,7 +193,7 @@ Block& BlockPool::get(int64_t index, const AroundLoad& around) {
 void BlockPool::done(int64_t index, Again again) {
   const auto i = static_cast<size_t>(index);
   const bool streamed = plan_.homes[i] != BlockHome::kResident;
-  const bool drop_keys = first_pass_ && !plan_.keep_key_weights;
+  const bool drop_keys = first_pass_ && !plan_.keep_key_weights && blocks_[i]->has_key_weights();
   {
     const std::lock_guard lock(mutex_);
     last_pass_ = again == Again::kNever;
@@ -188,8 +219,9 @@ PoolCounts BlockPool::counts() const {
   return counts_;
 }
 
-void BlockPool::load_behind_another() {
+void BlockPool::load_behind_another(PromptKeys keys) {
   T2V_ASSERT(first_pass_ && !loader_.joinable());
+  keys_ = keys;
   start_stream();
   permits_ = 0;
   start_loader(!plan_.load_ahead);

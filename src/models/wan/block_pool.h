@@ -14,6 +14,7 @@
 
 #include "models/spec.h"
 #include "models/wan/block.h"
+#include "models/wan/quantised_block.h"
 #include "ops/copy_lane.h"
 #include "weights/weight_map.h"
 #include "weights/weight_stream.h"
@@ -33,6 +34,7 @@ struct BlockPlan {
   bool load_ahead = false;        // a thread makes blocks ready while others run (devices)
   int64_t num_slots = 1;          // blocks that are not resident and ready at one time
   weights::StreamOptions stream;  // how files are read
+  QuantPlan quant;                // how linear layers compute
 };
 
 // Told whenever get() has to load in the first pass: runs `work` and knows how far it is.
@@ -40,8 +42,12 @@ using AroundLoad = std::function<void(int64_t index, const std::function<void()>
 
 struct PoolCounts {
   weights::StreamCounts stream;
-  int64_t streamed_blocks = 0;  // made ready again behind the first pass
+  int64_t streamed_blocks = 0;    // made ready again behind the first pass
+  int64_t key_bytes_skipped = 0;  // of key weights, which were left out when a block was read
 };
+
+// Whether the first pass of a prompt makes cross-attention keys, or they are known from before.
+enum class PromptKeys { kMade, kKnown };
 
 // Used by one thread: get(0), done(0), get(1), ... done(n-1), get(0), ...
 class BlockPool {
@@ -53,9 +59,9 @@ class BlockPool {
   BlockPool& operator=(const BlockPool&) = delete;
   ~BlockPool();
 
-  // The next pass is the first of a prompt: its blocks have their key weights. Blocks are at the
-  // start of a pass.
-  void begin_prompt();
+  // The next pass is the first of a prompt: its blocks have their key weights, unless the keys are
+  // known. Blocks are at the start of a pass.
+  void begin_prompt(PromptKeys keys);
   // The block, ready to run; stays so until done(). Throws what loading throws.
   Block& get(int64_t index, const AroundLoad& around);
   // kNever: the block will not be asked for again, whatever its home: its memory is given back.
@@ -64,7 +70,7 @@ class BlockPool {
 
   // Starts loading the first pass on a thread of its own; each allow(1) lets it make one more
   // block ready. For the expert that comes next: the one before gives up a block for each.
-  void load_behind_another();
+  void load_behind_another(PromptKeys keys);
   void allow(int64_t blocks) noexcept;
 
   // Whether a thread is at it: then the first pass has begun.
@@ -73,16 +79,26 @@ class BlockPool {
 
  private:
   enum class Part : uint8_t { kAll, kWithoutKeys, kKeysOnly };
-  struct Cached {  // a block's bytes in host memory
+  struct Cached {  // a block in host memory: as it was stored, or quantised
     weights::Turn turn;
-    weights::HostBuffer bytes;
+    std::optional<weights::HostBuffer> bytes;
+    std::unique_ptr<QuantisedBlock> quantised;
   };
   [[nodiscard]] std::optional<Part> part_to_read(int64_t index, bool first_pass) const;
   [[nodiscard]] weights::Turn make_turn(int64_t index, Part part) const;
   void start_stream();
+  [[nodiscard]] bool makes_keys(bool first_pass) const noexcept {
+    return first_pass && keys_ == PromptKeys::kMade;
+  }
+  [[nodiscard]] int64_t key_bytes(int64_t index) const;
   [[nodiscard]] bool needs_work(int64_t index, bool first_pass) const;
   void make_ready(int64_t index, bool first_pass);
-  void build(int64_t index, Part part, const weights::Turn& turn, const std::byte* bytes);
+  void keep_in_host_memory(int64_t index, const weights::WeightStream::Loaded& loaded);
+  void build_cached(int64_t index, Part part);
+  void build(int64_t index, Part part, const weights::WeightSource& source);
+  [[nodiscard]] Placement placement(int64_t index, const weights::WeightSource& source) const {
+    return {source, dtype_, device_, plan_.quant.for_block(index, spec_.num_blocks)};
+  }
 
   void start_loader(bool only_first_pass);
   void stop_loader() noexcept;
@@ -100,6 +116,7 @@ class BlockPool {
   std::vector<std::unique_ptr<Block>> blocks_;
   std::vector<std::unique_ptr<Cached>> cached_;
   bool first_pass_ = true;
+  PromptKeys keys_ = PromptKeys::kMade;  // of the first pass
   PoolCounts counts_;
   weights::StreamCounts ended_;  // of streams that are gone
 

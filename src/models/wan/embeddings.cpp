@@ -83,9 +83,8 @@ at::Tensor Embeddings::patches(const at::Tensor& latents) const {
   return patch_(patchify(latents, spec_));
 }
 
-TimeModulation Embeddings::time(int64_t timestep) const {
-  const at::Tensor wave =
-      timestep_sinusoid(static_cast<double>(timestep), spec_.freq_size).to(device_);
+TimeModulation Embeddings::time(double timestep) const {
+  const at::Tensor wave = timestep_sinusoid(timestep, spec_.freq_size).to(device_);
   const at::Tensor embedded = time_.second(at::silu(time_.first(wave.unsqueeze(0))));
   const at::Tensor projected = time_projection_(at::silu(embedded));
   return {embedded.squeeze(0), projected.view({6, spec_.size()})};

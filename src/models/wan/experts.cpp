@@ -26,11 +26,11 @@ Transformer& Experts::get(Expert expert) {
   return *wanted;
 }
 
-void Experts::hand_over_to(Expert next) {
+void Experts::hand_over_to(Expert next, PromptKeys keys) {
   auto& leaving = slot(other_than(next));
   if (keep_both_ || !leaving || slot(next)) return;
   slot(next) = open_(next);
-  slot(next)->take_over_from(*leaving);
+  slot(next)->take_over_from(*leaving, keys);
 }
 
 }  // namespace t2v::models::wan

@@ -22,8 +22,8 @@ class Experts {
   // Gives up the other expert first when it is at hand and this one is not.
   Transformer& get(Expert expert);
   // Opens `next` and has its blocks loaded behind those of the other expert, whose next pass is its
-  // last. Nothing happens when both may stay.
-  void hand_over_to(Expert next);
+  // last. Nothing happens when both may stay. keys: of the prompt, for `next`.
+  void hand_over_to(Expert next, PromptKeys keys = PromptKeys::kMade);
   [[nodiscard]] bool keeps_both() const noexcept { return keep_both_; }
   [[nodiscard]] bool is_open(Expert expert) const noexcept {
     return (expert == Expert::kHighNoise ? high_noise_ : low_noise_) != nullptr;

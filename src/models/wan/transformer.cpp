@@ -3,6 +3,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
+#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -12,6 +13,17 @@ namespace t2v::models::wan {
 namespace {
 
 constexpr int64_t kMaxSharedTokens = 1024;
+
+class Stopwatch {
+ public:
+  [[nodiscard]] double ms() const {
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin_).count();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point begin_ = Clock::now();
+};
 
 // Runs before any weight is read, so that a wrong file is named at once.
 const weights::WeightMap& checked(const weights::WeightMap& map, const TransformerSpec& spec) {
@@ -48,26 +60,34 @@ Transformer::Transformer(const TransformerSpec& spec, std::shared_ptr<const weig
       head_(spec, *map_, device),
       pool_(spec, map_, plan, dtype, device) {}
 
-void Transformer::begin_prompt() {
-  if (!embeddings_.has_prologue()) embeddings_.load_prologue(*map_);
-  if (!pool_.is_loading()) pool_.begin_prompt();
+void Transformer::begin_prompt(const PromptNeeds& needs) {
+  if ((needs.condition || needs.times) && !embeddings_.has_prologue())
+    embeddings_.load_prologue(*map_);
+  if (!pool_.is_loading()) pool_.begin_prompt(needs.keys());
 }
 
 void Transformer::end_prologue() noexcept {
   if (!keep_prologue_) embeddings_.drop_prologue();
 }
 
-void Transformer::take_over_from(Transformer& leaving) {
-  pool_.load_behind_another();
+void Transformer::take_over_from(Transformer& leaving, PromptKeys keys) {
+  pool_.load_behind_another(keys);
   leaving.successor_ = &pool_;
 }
 
 void Transformer::take_all_room() noexcept { pool_.allow(std::numeric_limits<int64_t>::max()); }
 
+int64_t Condition::bytes() const {
+  int64_t sum = key_bias.defined() ? static_cast<int64_t>(key_bias.nbytes()) : 0;
+  for (const CrossKeys& pair : keys) sum += static_cast<int64_t>(pair.k.nbytes() + pair.v.nbytes());
+  return sum;
+}
+
 Condition Transformer::make_condition(const at::Tensor& text_embeddings, int64_t text_len,
                                       TextPadding padding) const {
   const int64_t n = text_embeddings.size(0);
   T2V_ASSERT(n <= text_len && text_embeddings.size(1) == spec_.text_size);
+  const Stopwatch watch;
   const int64_t pads = text_len - n;
   const int64_t pad_rows = padding == TextPadding::kFolded ? std::min<int64_t>(pads, 1) : pads;
   const at::Tensor rows =
@@ -79,6 +99,7 @@ Condition Transformer::make_condition(const at::Tensor& text_embeddings, int64_t
     condition.key_bias[n] = std::log(static_cast<double>(pads));
     condition.key_bias = condition.key_bias.to(condition.text.device());
   }
+  condition.make_ms = watch.ms();
   return condition;
 }
 
@@ -88,15 +109,24 @@ namespace {
 struct Group {
   at::Tensor x;  // fp32 [B*L, C], the residual stream
   std::vector<Condition*> conditions;
+  std::vector<CausalCache*> caches;  // one per condition, or none
 };
+
+// Gives each condition its cache.
+void share_caches(const std::vector<CausalCache*>& caches, std::vector<Group>& groups) {
+  size_t next = 0;
+  for (Group& group : groups) {
+    for (size_t i = 0; i < group.conditions.size(); ++i) group.caches.push_back(caches.at(next++));
+  }
+}
 
 std::vector<Group> make_groups(const at::Tensor& x, const std::vector<Condition*>& conditions,
                                int64_t num_tokens) {
   if (runs_shared(num_tokens))
-    return {{x.repeat({static_cast<int64_t>(conditions.size()), 1}), conditions}};
+    return {{x.repeat({static_cast<int64_t>(conditions.size()), 1}), conditions, {}}};
   std::vector<Group> groups;
   for (Condition* condition : conditions)
-    groups.push_back({groups.empty() ? x : x.clone(), {condition}});
+    groups.push_back({groups.empty() ? x : x.clone(), {condition}, {}});
   return groups;
 }
 
@@ -104,7 +134,9 @@ std::vector<Group> make_groups(const at::Tensor& x, const std::vector<Condition*
 void make_keys(const Block& block, size_t index, int64_t num_blocks, Condition& condition) {
   if (condition.keys.size() > index) return;
   T2V_ASSERT(condition.keys.size() == index && block.has_key_weights());
+  const Stopwatch watch;
   condition.keys.push_back(block.make_keys(condition.text));
+  condition.make_ms += watch.ms();
   if (static_cast<int64_t>(condition.keys.size()) == num_blocks) condition.text = at::Tensor();
 }
 
@@ -119,7 +151,9 @@ std::vector<at::Tensor> Transformer::forward(const Pass& pass,
   {
     const at::Tensor x = embeddings_.patches(latents);  // [L, C]
     groups = make_groups(x, conditions, pass.rope.num_tokens());
+    if (pass.causal != nullptr) share_caches(pass.causal->caches, groups);
   }
+  const bool only_keys = pass.causal != nullptr && pass.causal->only_keys;
   BlockContext context;
   context.rope = &pass.rope;
   context.time = pass.time.blocks;
@@ -135,13 +169,19 @@ std::vector<at::Tensor> Transformer::forward(const Pass& pass,
         context.prompts.push_back(&condition->keys[static_cast<size_t>(i)]);
         context.key_bias.push_back(condition->key_bias);
       }
-      block.run(group.x, context);
+      context.caches = group.caches;
+      context.layer = i;
+      if (only_keys && i + 1 == spec_.num_blocks)
+        block.write_keys(group.x, context);
+      else
+        block.run(group.x, context);
       hooks.between_blocks();
     }
     pool_.done(i, pass.again);
     if (successor_ != nullptr && pass.again == BlockPool::Again::kNever) successor_->allow(1);
   }
   std::vector<at::Tensor> outputs;
+  if (only_keys) return outputs;
   for (Group& group : groups) {
     const auto num_sequences = static_cast<int64_t>(group.conditions.size());
     for (const at::Tensor& tokens : head_(group.x, pass.time.head).chunk(num_sequences))

@@ -25,6 +25,9 @@ struct Condition {
   at::Tensor text;              // embedded rows [S, C]; given up when all keys are made
   std::vector<CrossKeys> keys;  // one per block, made in the first pass
   at::Tensor key_bias;          // fp32 [S], or undefined
+  double make_ms = 0;           // what it took to make, as the host saw it
+
+  [[nodiscard]] int64_t bytes() const;
 };
 
 // Whether guidance branches of sequences of this length share their matrix products. Long ones gain
@@ -42,13 +45,24 @@ class Transformer {
               const BlockPlan& plan, at::ScalarType dtype, at::Device device);
   static weights::Expectations expectations(const TransformerSpec& spec);
 
-  // Comes before the conditions and timesteps of a prompt: reads what they need.
-  void begin_prompt();
+  // What a prompt lacks: its condition (text embedding, keys), the modulation of its timesteps.
+  struct PromptNeeds {
+    bool condition = true;
+    bool times = true;
+    [[nodiscard]] PromptKeys keys() const noexcept {
+      return condition ? PromptKeys::kMade : PromptKeys::kKnown;
+    }
+  };
+  // Comes before the conditions and timesteps of a prompt: reads what makes them.
+  void begin_prompt(const PromptNeeds& needs);
+  void begin_prompt() { begin_prompt(PromptNeeds{}); }
   // text_embeddings fp32 [n, text_size], n <= text_len; rows n..text_len are zero rows.
   [[nodiscard]] Condition make_condition(const at::Tensor& text_embeddings, int64_t text_len,
                                          TextPadding padding = TextPadding::kFolded) const;
-  [[nodiscard]] TimeModulation make_time(int64_t timestep) const {
-    return embeddings_.time(timestep);
+  // timestep: of any number type.
+  template <typename Number>
+  [[nodiscard]] TimeModulation make_time(Number timestep) const {
+    return embeddings_.time(static_cast<double>(timestep));
   }
   // Comes behind them: gives up, by the plan, what only they need.
   void end_prologue() noexcept;
@@ -57,6 +71,13 @@ class Transformer {
     std::function<void()> between_blocks;  // called after each block; may throw to stop
     AroundLoad around_load;
   };
+  // A chunk of a causal run: one cache for each condition, in which the chunk has begun.
+  struct CausalPass {
+    std::vector<CausalCache*> caches;
+    // Only the caches are wanted: the last block stops when they have what they need, and there is
+    // no output.
+    bool only_keys = false;
+  };
   // What one pass works on.
   struct Pass {
     const at::Tensor& latents;  // fp32 [C, T, h, w]
@@ -64,14 +85,15 @@ class Transformer {
     const ops::RopeTables& rope;
     ops::AttentionBackend attention = ops::AttentionBackend::kAuto;
     BlockPool::Again again = BlockPool::Again::kLater;  // kNever: no pass will follow
+    const CausalPass* causal = nullptr;
   };
-  // One fp32 [C_out, T, h, w] for each condition, in order.
+  // One fp32 [C_out, T, h, w] for each condition, in order; none for CausalPass::only_keys.
   [[nodiscard]] std::vector<at::Tensor> forward(const Pass& pass,
                                                 const std::vector<Condition*>& conditions,
                                                 const Hooks& hooks);
 
   // Starts loading behind `leaving`, whose last pass gives up a block for each that comes in here.
-  void take_over_from(Transformer& leaving);
+  void take_over_from(Transformer& leaving, PromptKeys keys);
   // The other one is gone.
   void take_all_room() noexcept;
 

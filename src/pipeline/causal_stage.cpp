@@ -1,0 +1,398 @@
+#include "pipeline/causal_stage.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <deque>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "core/check.h"
+#include "ops/rope.h"
+#include "ops/solver_step.h"
+#include "sched/guidance.h"
+#include "sched/solver.h"
+
+namespace t2v::pipeline {
+namespace {
+
+using models::wan::BlockPool;
+using models::wan::CausalCache;
+using models::wan::Condition;
+using models::wan::Expert;
+using models::wan::TimeModulation;
+using models::wan::Transformer;
+
+std::string indexed(const char* pattern, int64_t index) {
+  char name[32];
+  std::snprintf(name, sizeof name, pattern, static_cast<int>(index));
+  return name;
+}
+
+sched::NoiseSchedule schedule_of(const CausalProfile& profile) {
+  sched::NoiseSchedule schedule;
+  for (const double t : profile.timesteps) {
+    schedule.sigmas.push_back(static_cast<float>(t / 1000));
+    schedule.timesteps.push_back(static_cast<int64_t>(t));
+  }
+  schedule.sigmas.push_back(0.0F);
+  return schedule;
+}
+
+// Latent frames in one piece, and those that are still in the window, for a recache.
+struct CleanChunk {
+  int64_t first = 0;
+  at::Tensor latents;  // fp32 [C, n, h, w]
+};
+
+class CausalDenoiser {
+ public:
+  CausalDenoiser(const CausalJob& job, const DenoiseTools& tools, Run& run)
+      : job_(job),
+        tools_(tools),
+        run_(run),
+        profile_(job.profile),
+        schedule_(schedule_of(job.profile)),
+        generator_(at::detail::createCPUGenerator(job.recipe.seed)),
+        guided_(sched::needs_uncond(job.recipe.guidance_scale.high_noise)) {}
+
+  void run(const ChunkListener& on_chunk) {
+    open();
+    const int64_t frames = job_.geometry.latent_frames;
+    num_passes_ = num_chunks() * schedule_.num_steps();
+    for (int64_t first = 0; first < frames;) {
+      const int64_t count = first == 0 ? profile_.first_chunk : profile_.chunk;
+      const bool last = first + count >= frames;
+      change_prompt(first);
+      const at::Tensor latents = denoise_chunk(first, count, last);
+      deliver(latents, first, on_chunk);
+      if (!last) {
+        keep_chunk(latents, first);
+        remember(latents, first);
+      }
+      first += count;
+    }
+    run_.tell(Stage::kDenoise, num_passes_, num_passes_);
+    close();
+  }
+
+ private:
+  [[nodiscard]] int64_t num_chunks() const {
+    return 1 + (job_.geometry.latent_frames - profile_.first_chunk) / profile_.chunk;
+  }
+
+  // Weights come in: time and bytes are those of the loading stage.
+  void load(const std::function<void()>& work) {
+    const double begin = run_.elapsed_ms();
+    run_.in_stage(Stage::kLoadTransformer, work);
+    load_ms_ += run_.elapsed_ms() - begin;
+  }
+
+  void open() {
+    load([&] { transformer_ = &tools_.experts.get(Expert::kHighNoise); });
+    bytes_before_ = transformer_->weights().bytes_read();
+    counts_before_ = transformer_->counts();
+    load([&] { transformer_->begin_prompt(); });
+    std::vector<double> timesteps = profile_.timesteps;
+    timesteps.push_back(profile_.context_timestep);
+    for (const double t : timesteps) {
+      const auto* known = tools_.cache.find_time(Expert::kHighNoise, t);
+      times_.emplace(t, known != nullptr ? *known : transformer_->make_time(t));
+      if (known == nullptr) tools_.cache.keep_time(Expert::kHighNoise, t, times_.at(t));
+    }
+    cond_ = find_or_make(job_.text.prompts.at(0));
+    if (guided_) uncond_ = find_or_make(job_.text.uncond.value());
+    transformer_->end_prologue();
+    const auto shape = cache_shape(job_.recipe, profile_, transformer_->spec(), job_.geometry);
+    const Compute& compute = run_.compute();
+    for (int64_t i = 0; i < (guided_ ? 2 : 1); ++i)
+      caches_.push_back(std::make_unique<CausalCache>(shape, compute.dtype, compute.device));
+  }
+
+  // A condition whose keys are made in the next pass when the cache does not have it.
+  std::shared_ptr<Condition> find_or_make(const TextEmbedding& text) {
+    ConditionUse& use = run_.report().conditions;
+    auto condition = tools_.cache.find(Expert::kHighNoise, text.key, job_.recipe.text_len);
+    if (condition) {
+      ++use.key_hits;
+      use.saved_ms += condition->make_ms;
+      return condition;
+    }
+    ++use.key_misses;
+    condition =
+        std::make_shared<Condition>(transformer_->make_condition(text.rows, job_.recipe.text_len));
+    new_.emplace_back(text.key, condition);
+    return condition;
+  }
+
+  // Behind the pass that made their keys.
+  void keep_conditions() {
+    for (const auto& [key, condition] : new_) {
+      run_.report().conditions.make_ms += condition->make_ms;
+      tools_.cache.keep(Expert::kHighNoise, key, job_.recipe.text_len, condition);
+    }
+    new_.clear();
+  }
+
+  // Where the chunk that starts with this latent frame begins in the video.
+  [[nodiscard]] double seconds_of(int64_t latent_frame) const {
+    const int64_t frame = latent_frame == 0 ? 0 : (latent_frame - 1) * job_.temporal_scale + 1;
+    return static_cast<double>(frame) / job_.recipe.fps;
+  }
+
+  void change_prompt(int64_t first) {
+    const auto& changes = job_.recipe.prompts_at;
+    const size_t before = prompt_;
+    while (prompt_ < changes.size() && changes[prompt_].seconds <= seconds_of(first)) ++prompt_;
+    if (prompt_ == before) return;
+    const TextEmbedding& text = job_.text.prompts.at(prompt_);
+    const bool known =
+        tools_.cache.find(Expert::kHighNoise, text.key, job_.recipe.text_len) != nullptr;
+    if (!known) load([&] { transformer_->begin_prompt({.condition = true, .times = false}); });
+    cond_ = find_or_make(text);
+    if (!known) transformer_->end_prologue();
+    if (first == 0) return;
+    if (job_.recipe.prompt_change == PromptChange::kFlush) {
+      for (const auto& cache : caches_) cache->keep_last(1);
+    } else if (job_.recipe.prompt_change == PromptChange::kRecache) {
+      recache();
+    }
+  }
+
+  // The window's frames once more, under the new prompt. Sinks stay as they are.
+  void recache() {
+    int64_t oldest = -1;
+    for (const int64_t frame : caches_[0]->frames()) {
+      if (frame < caches_[0]->shape().sinks) continue;
+      oldest = frame;
+      break;
+    }
+    for (const auto& cache : caches_) cache->keep_last(0);
+    if (oldest < 0) return;
+    for (const CleanChunk& chunk : clean_) {
+      const int64_t skipped = std::max<int64_t>(0, oldest - chunk.first);
+      const int64_t count = chunk.latents.size(1) - skipped;
+      if (count <= 0) continue;
+      keep_chunk(chunk.latents.narrow(1, skipped, count).contiguous(), chunk.first + skipped);
+    }
+  }
+
+  // Clean latents that a recache may need.
+  void remember(const at::Tensor& latents, int64_t first) {
+    if (job_.recipe.prompt_change != PromptChange::kRecache ||
+        prompt_ >= job_.recipe.prompts_at.size())
+      return;
+    clean_.push_back({first, latents});
+    const int64_t next = first + latents.size(1);
+    while (clean_.front().first + clean_.front().latents.size(1) <=
+           next - job_.recipe.causal_window.frames)
+      clean_.pop_front();
+  }
+
+  [[nodiscard]] at::Tensor draw(int64_t count) {
+    const Geometry& g = job_.geometry;
+    return at::randn({1, g.latent_channels, count, g.latent_height, g.latent_width}, generator_,
+                     at::kFloat)
+        .squeeze(0);
+  }
+
+  at::Tensor denoise_chunk(int64_t first, int64_t count, bool last) {
+    const at::Tensor noise =
+        job_.noise.defined() ? job_.noise.narrow(1, first, count).contiguous() : draw(count);
+    if (run_.dump().wanted()) noises_.push_back(noise);
+    begin_chunk(first, count);
+    at::Tensor latents = noise.to(run_.compute().device);
+    sched::SolverState solver(
+        profile_.sampler == CausalSampler::kUniPC ? Solver::kUniPC : Solver::kEuler, schedule_);
+    for (int64_t i = 0; i < schedule_.num_steps(); ++i) {
+      run_.tell(Stage::kDenoise, pass_++, num_passes_);
+      const double begin = run_.elapsed_ms();
+      load_ms_ = 0;
+      const bool ends = last && i + 1 == schedule_.num_steps();
+      const auto outputs =
+          pass(latents, profile_.timesteps[static_cast<size_t>(i)], false,
+               ends && tools_.after == AfterPrompt::kGiveUp ? BlockPool::Again::kNever
+                                                            : BlockPool::Again::kLater);
+      const at::Tensor uncond = guided_ ? outputs[1] : at::Tensor();
+      latents = profile_.sampler == CausalSampler::kRenoise
+                    ? renoise(latents, outputs[0], uncond, i)
+                    : solver.step(latents, outputs[0], uncond, guidance(), i);
+      require_finite(latents, first, i);
+      add_step(profile_.timesteps[static_cast<size_t>(i)], begin);
+    }
+    return latents;
+  }
+
+  [[nodiscard]] double guidance() const { return job_.recipe.guidance_scale.high_noise; }
+
+  // x0 = x - sigma*v, then (1 - sigma')*x0 + sigma'*noise; the last step is x0.
+  at::Tensor renoise(const at::Tensor& x, const at::Tensor& cond, const at::Tensor& uncond,
+                     int64_t step) {
+    const auto i = static_cast<size_t>(step);
+    const bool last = step + 1 == schedule_.num_steps();
+    const double next = last ? 0.0 : profile_.timesteps[i + 1] / 1000;
+    const ops::SolverCoefficients c{.sigma = profile_.timesteps[i] / 1000,
+                                    .guidance = guidance(),
+                                    .predict_x = 0,
+                                    .predict_x0 = 1 - next};
+    ops::SolverInputs in{.x = x.contiguous(), .cond = cond.contiguous()};
+    if (uncond.defined()) in.uncond = uncond.contiguous();
+    at::Tensor out = ops::solver_step(in, c).next;
+    return last ? out : out.add(draw(x.size(1)).to(x.device()), next);
+  }
+
+  void begin_chunk(int64_t first, int64_t count) {
+    const auto& spec = transformer_->spec();
+    const Geometry& g = job_.geometry;
+    rope_ = ops::make_rope_tables(count, g.latent_height / spec.patch_height,
+                                  g.latent_width / spec.patch_width, spec.head_size,
+                                  run_.compute().device, first);
+    for (const auto& cache : caches_) cache->begin_chunk(first, count);
+  }
+
+  // The clean pass: what later chunks see of this one.
+  void keep_chunk(const at::Tensor& latents, int64_t first) {
+    const double begin = run_.elapsed_ms();
+    load_ms_ = 0;
+    begin_chunk_again(first, latents.size(1));
+    for (const auto& cache : caches_) cache->begin_keep();
+    pass(latents, profile_.context_timestep, true, BlockPool::Again::kLater);
+    for (const auto& cache : caches_) cache->end_keep();
+    add_step(profile_.context_timestep, begin);
+  }
+
+  // A chunk that is in the caches already stays where it is.
+  void begin_chunk_again(int64_t first, int64_t count) {
+    if (caches_[0]->is_current(first, count)) return;
+    begin_chunk(first, count);
+  }
+
+  std::vector<at::Tensor> pass(const at::Tensor& latents, double timestep, bool only_keys,
+                               BlockPool::Again again) {
+    std::vector<Condition*> conditions = {cond_.get()};
+    if (guided_) conditions.push_back(uncond_.get());
+    Transformer::CausalPass causal{.caches = {}, .only_keys = only_keys};
+    for (const auto& cache : caches_) causal.caches.push_back(cache.get());
+    const auto outputs = transformer_->forward({.latents = latents,
+                                                .time = times_.at(timestep),
+                                                .rope = rope_,
+                                                .attention = run_.compute().attention,
+                                                .again = again,
+                                                .causal = &causal},
+                                               conditions, hooks());
+    keep_conditions();
+    for (const at::Tensor& output : outputs) {
+      run_.dump().add(indexed("call%02d_output", num_calls_), output.unsqueeze(0));
+      run_.dump().add(indexed("call%02d_timestep", num_calls_++),
+                      at::tensor({timestep}, at::kDouble));
+    }
+    return outputs;
+  }
+
+  [[nodiscard]] Transformer::Hooks hooks() {
+    return {.between_blocks = [this] { run_.check_cancelled(); },
+            .around_load =
+                [this](int64_t index, const std::function<void()>& work) {
+                  load(work);
+                  const auto& weights = transformer_->weights();
+                  loaded_bytes_ = weights.bytes_read() - bytes_before_;
+                  run_.tell({.stage = Stage::kLoadTransformer,
+                             .done = index + 1,
+                             .total = transformer_->spec().num_blocks,
+                             .expert = {},
+                             .bytes_done = loaded_bytes_,
+                             .bytes_total = weights.checkpoint().bytes_total()});
+                }};
+  }
+
+  void add_step(double timestep, double begin) {
+    const double end = run_.elapsed_ms();
+    auto& steps = run_.report().steps;
+    if (steps.empty()) run_.report().first_step_ms = end;
+    steps.push_back({.index = static_cast<int64_t>(steps.size()),
+                     .expert = {},
+                     .timestep = static_cast<int64_t>(timestep),
+                     .wall_ms = end - begin - load_ms_});
+  }
+
+  void require_finite(const at::Tensor& latents, int64_t first, int64_t step) const {
+    T2V_REQUIRE(at::isfinite(latents).all().item<bool>(), ErrorKind::kNumeric,
+                "the latents hold NaN or infinite values (chunk from latent frame ", first,
+                ", after step ", step, "); try --dtype fp32");
+  }
+
+  void deliver(const at::Tensor& latents, int64_t first, const ChunkListener& on_chunk) const {
+    const int64_t wanted = (job_.recipe.frames - 1) / job_.temporal_scale + 1;
+    const int64_t count = std::min(latents.size(1), wanted - first);
+    if (count > 0) on_chunk(latents.narrow(1, 0, count).to(at::kCPU).contiguous());
+  }
+
+  // What the weights have cost goes into the report.
+  void close() {
+    const auto now = transformer_->counts();
+    WeightTraffic& traffic = run_.report().weights;
+    const int64_t bytes = transformer_->weights().bytes_read() - bytes_before_;
+    traffic.bytes += bytes;
+    traffic.stall_ms +=
+        static_cast<double>(now.stream.stall_ns - counts_before_.stream.stall_ns) * 1e-6;
+    traffic.streamed_blocks += now.streamed_blocks - counts_before_.streamed_blocks;
+    run_.add_read_time(now.stream.bytes - counts_before_.stream.bytes,
+                       now.stream.busy_ns - counts_before_.stream.busy_ns);
+    run_.add_bytes_read(Stage::kLoadTransformer, loaded_bytes_);
+    run_.add_bytes_read(Stage::kDenoise, bytes - loaded_bytes_);
+    run_.report().conditions.bytes = tools_.cache.bytes();
+    if (run_.dump().wanted()) run_.dump().add("init_latents", at::cat(noises_, 1).unsqueeze(0));
+  }
+
+  const CausalJob& job_;
+  DenoiseTools tools_;
+  Run& run_;
+  const CausalProfile& profile_;
+  sched::NoiseSchedule schedule_;
+  at::Generator generator_;
+  bool guided_;
+  int64_t num_passes_ = 0;  // that make pictures
+  Transformer* transformer_ = nullptr;
+  std::map<double, TimeModulation> times_;
+  std::vector<std::unique_ptr<CausalCache>> caches_;  // of the prompt and the negative one
+  std::shared_ptr<Condition> cond_, uncond_;
+  std::vector<std::pair<std::string, std::shared_ptr<Condition>>> new_;  // keys to be made
+  size_t prompt_ = 0;                                                    // changes so far
+  std::deque<CleanChunk> clean_;
+  ops::RopeTables rope_;
+  int64_t pass_ = 0, num_calls_ = 0;
+  double load_ms_ = 0;  // of the current pass
+  int64_t loaded_bytes_ = 0, bytes_before_ = 0;
+  models::wan::PoolCounts counts_before_;
+  std::vector<at::Tensor> noises_;  // for the dump
+};
+
+}  // namespace
+
+models::wan::CacheShape cache_shape(const Recipe& recipe, const CausalProfile& profile,
+                                    const models::TransformerSpec& spec, const Geometry& geometry) {
+  const CausalWindow& window = recipe.causal_window;
+  return {.num_layers = spec.num_blocks,
+          .num_heads = spec.num_heads,
+          .head_size = spec.head_size,
+          .frame_tokens = geometry.num_tokens / geometry.latent_frames,
+          .window = window.frames,
+          .sinks = window.sinks,
+          .chunk = profile.chunk,
+          .largest_chunk = profile.largest_chunk(),
+          .int8 = window.int8,
+          .relative_sinks = recipe.sink_rope == SinkRope::kRelative && window.sinks > 0};
+}
+
+void run_causal_stage(const CausalJob& job, const DenoiseTools& tools, Run& run,
+                      const ChunkListener& on_chunk) {
+  run.in_stage(Stage::kDenoise, [&] { CausalDenoiser(job, tools, run).run(on_chunk); });
+}
+
+}  // namespace t2v::pipeline
