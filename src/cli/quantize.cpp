@@ -66,7 +66,10 @@ class QuantizeLine {
       return write_stderr(line.dump() + "\n");
     }
     const std::string what = component_.empty() ? "files" : component_;
-    if (mode_ == ProgressMode::kPlain) return write_stderr(str("quantize ", what, "\n"));
+    if (mode_ == ProgressMode::kPlain) {
+      if (!component_.empty()) write_stderr(str("quantize ", what, "\n"));
+      return;
+    }
     open_ = true;
     const int64_t total = std::max<int64_t>(progress.bytes_total, 1);
     const std::string speed = bytes_text(static_cast<int64_t>(rate * 1e9));

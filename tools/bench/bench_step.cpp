@@ -1,7 +1,7 @@
 // One forward of a Wan transformer with random weights of the real shape, made on the spot: time,
 // the roofline from this device's own GEMM and attention peaks, the share of the element-wise ops.
 //   bench_step [--model a14b] [--size 832x480,1280x720] [--frames 81] [--device cuda] [--repeats 2]
-//              [--blocks 0] [--attention auto] [--peaks 1]
+//              [--blocks 0] [--attention auto] [--quant none|int8|int8-wo|fp8] [--peaks 1]
 // JSON lines. blocks 0: all of the model; fewer: the first so many, which is said in the output.
 #include <ATen/Context.h>
 #include <c10/core/InferenceMode.h>
@@ -41,6 +41,8 @@ struct Job {
   int64_t frames = 0, height = 0, width = 0;  // of the latents
   int repeats = 3;
   ops::AttentionBackend attention = ops::AttentionBackend::kAuto;
+  std::string quant_word;
+  models::QuantPlan quant;
 
   [[nodiscard]] int64_t tokens() const { return frames * (height / 2) * (width / 2); }
 };
@@ -62,6 +64,17 @@ Flop flop_of(const Job& job) {
           .cross = blocks * 4 * n * (kTextRows + 1) * c};
 }
 
+models::QuantPlan quant_of(const std::string& word) {
+  models::QuantPlan quant;
+  quant.weights_only = word == "int8-wo";
+  quant.rows = word == "int8"  ? ops::RowType::kInt8
+               : word == "fp8" ? ops::RowType::kFp8
+                               : ops::RowType::kPlain;
+  T2V_REQUIRE(quant.is_on() || word == "none", ErrorKind::kUsage,
+              "--quant: expected none, int8, int8-wo or fp8");
+  return quant;
+}
+
 // One for each of the sizes "WxH,WxH".
 std::vector<Job> read_jobs(const bench::Arguments& arguments) {
   Job job;
@@ -74,6 +87,8 @@ std::vector<Job> read_jobs(const bench::Arguments& arguments) {
   const auto attention = ops::attention_backend(arguments.text("attention"));
   T2V_REQUIRE(attention.has_value(), ErrorKind::kUsage, "--attention: no such back end");
   job.attention = *attention;
+  job.quant_word = arguments.text("quant");
+  job.quant = quant_of(job.quant_word);
   std::vector<Job> jobs;
   std::istringstream sizes(arguments.text("size"));
   for (std::string size; std::getline(sizes, size, ',');) {
@@ -98,8 +113,9 @@ std::unique_ptr<Transformer> make_transformer(const Job& job, at::Device device)
       std::make_shared<const weights::Checkpoint>(
           weights::Checkpoint::open(*storage, folder + "/transformer.safetensors")),
       weights::ModelPart::kTransformer, "transformer");
-  return std::make_unique<Transformer>(job.spec, std::move(map),
-                                       models::wan::resident_plan(job.spec), at::kBFloat16, device);
+  models::wan::BlockPlan plan = models::wan::resident_plan(job.spec);
+  plan.quant = job.quant;
+  return std::make_unique<Transformer>(job.spec, std::move(map), plan, at::kBFloat16, device);
 }
 
 // Rates of the products and of self-attention that one block makes, and of a large square product.
@@ -258,6 +274,7 @@ void measure_job(const DeviceClock& clock, const Job& job, Transformer& transfor
       .add("size", job.size)
       .add("tokens", job.tokens())
       .add("attention", ops::attention_name(job.attention))
+      .add("quant", job.quant_word)
       .add("forward", forward)
       .add("pflop", total / 1e15)
       .add("tflop_per_s", total / (forward.median / 1e3) / 1e12);
@@ -300,6 +317,7 @@ int main(int argc, char** argv) {
                  {"repeats", "2"},
                  {"blocks", "0"},
                  {"attention", "auto"},
+                 {"quant", "none"},
                  {"peaks", "1"}}});
   } catch (const std::exception& error) {
     std::fprintf(stderr, "bench_step: %s\n", error.what());

@@ -13,6 +13,8 @@ def bench_core(runner) -> None:
     runner.run("bench_ops", [runner.build / "bench_ops", *at, *small], 45, rows=True)
     model = ["--model", "tiny", "--size", "128x96,96x64", "--frames", 9] if runner.dry else ["--model", "a14b", "--size", "832x480,1280x720"]
     runner.run("bench_step", [runner.build / "bench_step", *at, *model], 110, rows=True)
+    for quant, attention in [("int8", "auto"), ("int8", "own-int8")]:  # beside the 16-bit step above
+        runner.run(f"bench_step {quant} {attention}", [runner.build / "bench_step", *at, *model, "--quant", quant, "--attention", attention, "--peaks", 0], 90, rows=True)
     runner.run("bench_int8", [runner.build / "bench_int8", *at, *small], 60, rows=True)
     runner.run("bench_attention", [runner.build / "bench_attention", *at, *small], 70, rows=True)
 
