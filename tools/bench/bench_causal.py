@@ -4,6 +4,9 @@ encoder and the VAE are the example model's): the time should stay flat from the
 and memory should not depend on the length.
 
     tools/bench/bench_causal.py --bin build/t2v [--blocks 30] [--size 128x128] [--chunks 14] [--kv int8]
+                                [--rounds 7]
+
+Each round is a run of its own; of each chunk the median over the rounds is shown, so that what else the machine does counts less.
 """
 import argparse
 import json
@@ -26,7 +29,7 @@ def run(arguments, folder, chunks):
     profile = folder / "profile.json"
     command = [arguments.bin, "generate", "-m", str(folder / "model"), "--force-causal", "--causal", arguments.profile, "--size",
                arguments.size, "--frames", str(4 * (3 * chunks - 1) + 1), "--seed", "1", "--kv", arguments.kv,
-               "--profile", str(profile), "-o", str(folder / "out.rgb"), "-p", "a test"]
+               "--profile", str(profile), "-q", "-o", str(folder / "out.rgb"), "-p", "a test"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
@@ -46,12 +49,15 @@ def main():
     parser.add_argument("--size", default="128x128")
     parser.add_argument("--chunks", type=int, default=14)
     parser.add_argument("--kv", default="auto")
+    parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         (pathlib.Path(temporary) / "model").mkdir()
         wide_model.write_model(str(ROOT / "models/shapes"), str(pathlib.Path(temporary) / "model"), size=1536, ffn=8960,
                                blocks=arguments.blocks)
-        chunk_ms, peak = run(arguments, pathlib.Path(temporary), arguments.chunks)
+        rounds = [run(arguments, pathlib.Path(temporary), arguments.chunks) for _ in range(arguments.rounds)]
+    chunk_ms = [statistics.median(times) for times in zip(*(times for times, _ in rounds), strict=True)]
+    peak = max(peak for _, peak in rounds)
     for index, ms in enumerate(chunk_ms):
         print(f"chunk {index:3d}  {ms:9.1f} ms")
     full = chunk_ms[FIRST_FULL:]
