@@ -58,7 +58,12 @@ class WanEngine final : public Engine {
 
   Recipe resolve(const Request& request) const override {
     Recipe recipe = resolve_recipe(request, model_);
-    if (!recipe.causal.empty()) resolve_window(recipe);
+    if (!recipe.causal.empty()) {
+      resolve_window(recipe);
+    } else {
+      T2V_REQUIRE(options_.kv == KvCache::kAuto && !options_.force_causal, ErrorKind::kUsage,
+                  "--kv int8 and --force-causal are for causal runs; try --causal PROFILE");
+    }
     require_fit(memory_plan(recipe), recipe, compute_);
     if (!recipe.latents_path.empty()) make_initial_noise(recipe, geometry_of(recipe));
     return recipe;

@@ -176,6 +176,8 @@ def check_evidence(program, base):
     check(code == 0 and "causal = causal-forcing-frame" in text, f"t2v.json names a profile, which is the default ({code})")
     code, text, _ = program.run("--prompt-at", "1s:x", *common[2:], model="plain")
     check(code == 2 and "--causal" in text, f"--prompt-at without --causal ({code})")
+    code, text, _ = program.run("--kv", "int8", *common[2:], model="plain")
+    check(code == 2 and "--causal" in text, f"--kv without --causal ({code})")
     code, text, _ = program.run(*common, "--ram-budget", "1MiB")
     check(code == 6 and "needs at least" in text, f"a budget that cannot work ({code})")
 
