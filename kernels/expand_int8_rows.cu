@@ -1,4 +1,5 @@
 // int8 rows to numbers: one block per row, one warp per group of 256 columns.
+#include "device/byte_rows.cuh"
 #include "device/launch.cuh"
 #include "device/rotate.cuh"
 #include "t2v/kernels/expand_int8_rows.h"
@@ -43,14 +44,11 @@ cudaError_t expand_int8_rows(const ExpandInt8RowsArgs& args, cudaStream_t stream
   const RowOperand operands[] = {
       {address_of(args.x), args.x_row_stride, 1},
       {address_of(args.out), args.out_row_stride, element_bytes(args.out_dtype)}};
-  if (!valid_matrix(operands[0], args.columns) || !valid_matrix(operands[1], args.columns) ||
-      !args.row_scale) {
+  if (!valid_matrix(operands[0], args.columns) || !valid_matrix(operands[1], args.columns)) {
     return cudaErrorInvalidValue;
   }
-  if (address_of(args.row_scale) % sizeof(float) != 0) return cudaErrorMisalignedAddress;
-  for (const RowOperand& operand : operands) {
-    if (!allows_width(operand, args.columns, GroupWalk::kWidth)) return cudaErrorMisalignedAddress;
-  }
+  const cudaError_t checked = check_byte_rows(operands, args.row_scale, args.columns);
+  if (checked != cudaSuccess) return checked;
   return with_type(args.out_dtype, [&](auto out) {
     using Out = typename decltype(out)::type;
     return launch_rows(expand_int8_rows_kernel<Out>, args.rows, args.columns, stream, args);

@@ -82,16 +82,13 @@ cudaError_t launch_variant(const FlashParams& params, cudaStream_t stream) {
 cudaError_t flash_attention(const FlashAttentionArgs& args, cudaStream_t stream) noexcept {
   if (!valid_types(args) || !valid_sizes(args) || !valid_lists(args)) return cudaErrorInvalidValue;
   if (args.num_queries == 0) return cudaSuccess;
-  const Operand operands[] = {{args.q, args.q_head_stride, args.q_row_stride},
-                              {args.k, args.k_head_stride, args.k_row_stride},
-                              {args.v, args.v_head_stride, args.v_row_stride},
-                              {args.out, args.out_head_stride, args.out_row_stride}};
-  for (const Operand& operand : operands) {
-    if (!valid_operand(operand, args.head_size)) return cudaErrorInvalidValue;
-  }
-  for (const Operand& operand : operands) {
-    if (!aligned_operand(operand, element_bytes(args.dtype))) return cudaErrorMisalignedAddress;
-  }
+  const int bytes = element_bytes(args.dtype);
+  const Operand operands[] = {{args.q, args.q_head_stride, args.q_row_stride, bytes},
+                              {args.k, args.k_head_stride, args.k_row_stride, bytes},
+                              {args.v, args.v_head_stride, args.v_row_stride, bytes},
+                              {args.out, args.out_head_stride, args.out_row_stride, bytes}};
+  const cudaError_t checked = check_operands(operands, args.head_size);
+  if (checked != cudaSuccess) return checked;
   const void* const words[] = {args.key_bias,        args.lse,
                                args.list.lut,        args.list.counts,
                                args.table.first_row, args.table.num_rows};

@@ -51,19 +51,14 @@ cudaError_t flash_attention_int8(const FlashAttentionInt8Args& args, cudaStream_
       !has_no_lists(attention) || !args.q_scale || !args.k_scale)
     return cudaErrorInvalidValue;
   if (attention.num_queries == 0) return cudaSuccess;
-  const Operand bytes[] = {{attention.q, attention.q_head_stride, attention.q_row_stride},
-                           {attention.k, attention.k_head_stride, attention.k_row_stride}};
-  const Operand words[] = {{attention.v, attention.v_head_stride, attention.v_row_stride},
-                           {attention.out, attention.out_head_stride, attention.out_row_stride}};
-  for (int i = 0; i < 2; ++i) {
-    if (!valid_operand(bytes[i], attention.head_size) ||
-        !valid_operand(words[i], attention.head_size))
-      return cudaErrorInvalidValue;
-  }
-  for (int i = 0; i < 2; ++i) {
-    if (!aligned_operand(bytes[i], 1) || !aligned_operand(words[i], element_bytes(attention.dtype)))
-      return cudaErrorMisalignedAddress;
-  }
+  const int bytes = element_bytes(attention.dtype);
+  const Operand operands[] = {
+      {attention.q, attention.q_head_stride, attention.q_row_stride, 1},
+      {attention.k, attention.k_head_stride, attention.k_row_stride, 1},
+      {attention.v, attention.v_head_stride, attention.v_row_stride, bytes},
+      {attention.out, attention.out_head_stride, attention.out_row_stride, bytes}};
+  const cudaError_t checked = check_operands(operands, attention.head_size);
+  if (checked != cudaSuccess) return checked;
   const float* const floats[] = {args.q_scale, args.k_scale, attention.lse};
   for (const float* pointer : floats) {
     if (address_of(pointer) % sizeof(float) != 0) return cudaErrorMisalignedAddress;

@@ -246,19 +246,14 @@ cudaError_t flash_attention_int8_kv(const FlashAttentionInt8KvArgs& args,
   const FlashAttentionArgs& attention = args.attention;
   if (!valid(args)) return cudaErrorInvalidValue;
   if (attention.num_queries == 0) return cudaSuccess;
-  const Operand words[] = {{attention.q, attention.q_head_stride, attention.q_row_stride},
-                           {attention.out, attention.out_head_stride, attention.out_row_stride}};
-  const Operand bytes[] = {{attention.k, attention.k_head_stride, attention.k_row_stride},
-                           {attention.v, attention.v_head_stride, attention.v_row_stride}};
-  for (int i = 0; i < 2; ++i) {
-    if (!valid_operand(bytes[i], attention.head_size) ||
-        !valid_operand(words[i], attention.head_size))
-      return cudaErrorInvalidValue;
-  }
-  for (int i = 0; i < 2; ++i) {
-    if (!aligned_operand(bytes[i], 1) || !aligned_operand(words[i], element_bytes(attention.dtype)))
-      return cudaErrorMisalignedAddress;
-  }
+  const int bytes = element_bytes(attention.dtype);
+  const Operand operands[] = {
+      {attention.q, attention.q_head_stride, attention.q_row_stride, bytes},
+      {attention.k, attention.k_head_stride, attention.k_row_stride, 1},
+      {attention.v, attention.v_head_stride, attention.v_row_stride, 1},
+      {attention.out, attention.out_head_stride, attention.out_row_stride, bytes}};
+  const cudaError_t checked = check_operands(operands, attention.head_size);
+  if (checked != cudaSuccess) return checked;
   if (address_of(args.k_scale) % 2 != 0 || address_of(args.v_scale) % 2 != 0 ||
       address_of(attention.lse) % 4 != 0 || address_of(args.other_lse) % 4 != 0)
     return cudaErrorMisalignedAddress;

@@ -1,4 +1,5 @@
 // Gated residual addition: one block per row.
+#include "device/gated_sum.cuh"
 #include "device/launch.cuh"
 #include "device/vec.cuh"
 #include "t2v/kernels/gate_residual.h"
@@ -9,7 +10,6 @@ namespace {
 template <typename Branch, typename Walk>
 __global__ void __launch_bounds__(kMaxThreads)
     gate_residual_kernel(const __grid_constant__ GateResidualArgs args) {
-  constexpr int kWidth = Walk::kWidth;
   const std::int64_t row = blockIdx.x;
   const int columns = static_cast<int>(args.columns);
   float* const x = args.x + row * args.x_row_stride;
@@ -22,17 +22,8 @@ __global__ void __launch_bounds__(kMaxThreads)
   for (int item = 0; item < Walk::kItems; ++item) {
     const int column = Walk::column(item);
     if (column >= columns) continue;
-    Chunk<float, kWidth> sums = old[item];
-    const Chunk<Branch, kWidth> added = branch[item];
-    Chunk<float, kWidth> factor;
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) factor.at[i] = 1.0F;
-    if (gate) factor = Walk::load(gate + column);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) {
-      sums.at[i] = fmaf(to_float(added.at[i]), factor.at[i], sums.at[i]);
-    }
-    Walk::store(x + column, sums);
+    Walk::store(x + column,
+                add_gated<Walk, Branch>(old[item], branch[item], gate ? gate + column : nullptr));
   }
 }
 

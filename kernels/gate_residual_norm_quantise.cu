@@ -50,15 +50,12 @@ cudaError_t gate_residual_norm_quantise(const GateResidualNormQuantiseArgs& args
   for (int i = 0; i < 3; ++i) {
     if (!valid_matrix(operands[i], args.columns)) return cudaErrorInvalidValue;
   }
-  if (!args.scale || !args.shift || !args.row_scale ||
-      !valid_groups(args.rows_per_group, args.gate_group_stride) ||
+  if (!args.scale || !args.shift || !valid_groups(args.rows_per_group, args.gate_group_stride) ||
       !valid_groups(args.rows_per_group, args.norm_group_stride)) {
     return cudaErrorInvalidValue;
   }
-  if (address_of(args.row_scale) % sizeof(float) != 0) return cudaErrorMisalignedAddress;
-  for (const RowOperand& operand : operands) {
-    if (!allows_width(operand, args.columns, GroupWalk::kWidth)) return cudaErrorMisalignedAddress;
-  }
+  const cudaError_t checked = check_byte_rows(operands, args.row_scale, args.columns);
+  if (checked != cudaSuccess) return checked;
 
   GateResidualNormQuantiseArgs launched = args;
   if (launched.rows_per_group == 0) launched.rows_per_group = args.rows;

@@ -34,14 +34,11 @@ cudaError_t layer_norm_quantise(const LayerNormQuantiseArgs& args, cudaStream_t 
       {address_of(args.scale), args.group_stride, 4},
       {address_of(args.shift), args.group_stride, 4}};
   if (!valid_matrix(operands[0], args.columns) || !valid_matrix(operands[1], args.columns) ||
-      !args.scale || !args.shift || !args.row_scale ||
-      !valid_groups(args.rows_per_group, args.group_stride)) {
+      !args.scale || !args.shift || !valid_groups(args.rows_per_group, args.group_stride)) {
     return cudaErrorInvalidValue;
   }
-  if (address_of(args.row_scale) % sizeof(float) != 0) return cudaErrorMisalignedAddress;
-  for (const RowOperand& operand : operands) {
-    if (!allows_width(operand, args.columns, GroupWalk::kWidth)) return cudaErrorMisalignedAddress;
-  }
+  const cudaError_t checked = check_byte_rows(operands, args.row_scale, args.columns);
+  if (checked != cudaSuccess) return checked;
 
   LayerNormQuantiseArgs launched = args;
   if (launched.rows_per_group == 0) launched.rows_per_group = args.rows;

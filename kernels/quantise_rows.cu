@@ -29,14 +29,11 @@ cudaError_t quantise_rows(const QuantiseRowsArgs& args, cudaStream_t stream) noe
   const RowOperand operands[] = {
       {address_of(args.x), args.x_row_stride, element_bytes(args.x_dtype)},
       {address_of(args.out), args.out_row_stride, 1}};
-  if (!valid_matrix(operands[0], args.columns) || !valid_matrix(operands[1], args.columns) ||
-      !args.row_scale) {
+  if (!valid_matrix(operands[0], args.columns) || !valid_matrix(operands[1], args.columns)) {
     return cudaErrorInvalidValue;
   }
-  if (address_of(args.row_scale) % sizeof(float) != 0) return cudaErrorMisalignedAddress;
-  for (const RowOperand& operand : operands) {
-    if (!allows_width(operand, args.columns, GroupWalk::kWidth)) return cudaErrorMisalignedAddress;
-  }
+  const cudaError_t checked = check_byte_rows(operands, args.row_scale, args.columns);
+  if (checked != cudaSuccess) return checked;
   return with_type(args.x_dtype, [&](auto in) {
     using In = typename decltype(in)::type;
     const auto kernel = args.out_type == ByteType::kInt8 ? quantise_rows_kernel<In, Int8Levels>

@@ -66,6 +66,19 @@ __device__ inline float load_row(const In* row, int columns, RowValues& x) {
   return sum;
 }
 
+// Of a launch whose rows of floats become bytes, or bytes floats: every operand allows accesses of
+// the group walk's width, scales are aligned.
+template <int kCount>
+cudaError_t check_byte_rows(const RowOperand (&operands)[kCount], const float* row_scale,
+                            std::int64_t columns) noexcept {
+  if (!row_scale) return cudaErrorInvalidValue;
+  if (address_of(row_scale) % sizeof(float) != 0) return cudaErrorMisalignedAddress;
+  for (const RowOperand& operand : operands) {
+    if (!allows_width(operand, columns, GroupWalk::kWidth)) return cudaErrorMisalignedAddress;
+  }
+  return cudaSuccess;
+}
+
 // Rotates the row, writes its scale (NaN or infinity where a value is) and its bytes. All threads
 // of the block take part; `maxima` is shared memory of kWarpSize floats, used for nothing else.
 template <typename Levels>

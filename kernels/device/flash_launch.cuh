@@ -20,6 +20,7 @@ struct Operand {
   const void* pointer;
   std::int64_t head_stride;
   std::int64_t row_stride;
+  int element_bytes;
 };
 
 inline bool valid_operand(const Operand& x, std::int64_t head_size) noexcept {
@@ -27,10 +28,22 @@ inline bool valid_operand(const Operand& x, std::int64_t head_size) noexcept {
          x.head_stride <= kMaxHead;
 }
 
-inline bool aligned_operand(const Operand& x, int element_bytes) noexcept {
-  const int width = full_width(element_bytes);
+inline bool aligned_operand(const Operand& x) noexcept {
+  const int width = full_width(x.element_bytes);
   return address_of(x.pointer) % kAccessBytes == 0 && x.row_stride % width == 0 &&
          x.head_stride % width == 0;
+}
+
+// All of a launch: valid ones first, then aligned ones.
+template <int kCount>
+cudaError_t check_operands(const Operand (&operands)[kCount], std::int64_t head_size) noexcept {
+  for (const Operand& operand : operands) {
+    if (!valid_operand(operand, head_size)) return cudaErrorInvalidValue;
+  }
+  for (const Operand& operand : operands) {
+    if (!aligned_operand(operand)) return cudaErrorMisalignedAddress;
+  }
+  return cudaSuccess;
 }
 
 inline bool valid_sizes(const FlashAttentionArgs& args) noexcept {

@@ -1,5 +1,5 @@
-// x += branch * gate for one row of the fp32 residual stream, for the kernels that go on with the
-// new row.
+// x += branch * gate on the fp32 residual stream: of a chunk, and of a row for the kernels that go
+// on with the new one.
 #pragma once
 
 #include "device/vec.cuh"
@@ -31,6 +31,21 @@ class Sums {
   Chunk<float, kWidth> held_[Walk::kHeld];
 };
 
+// chunk + branch * gate, one fused multiply-add an element. gate: of these columns; null means 1.
+template <typename Walk, typename Branch>
+__device__ inline Chunk<float, Walk::kWidth> add_gated(Chunk<float, Walk::kWidth> chunk,
+                                                       const Chunk<Branch, Walk::kWidth>& branch,
+                                                       const float* gate) {
+  Chunk<float, Walk::kWidth> factor;
+#pragma unroll
+  for (int i = 0; i < Walk::kWidth; ++i) factor.at[i] = 1.0F;
+  if (gate) factor = Walk::load(gate);
+#pragma unroll
+  for (int i = 0; i < Walk::kWidth; ++i)
+    chunk.at[i] = fmaf(to_float(branch.at[i]), factor.at[i], chunk.at[i]);
+  return chunk;
+}
+
 // Adds the gated branch to x; returns this thread's share of the sum of the new row.
 template <typename Branch, typename Walk, typename Args>
 __device__ float add_branch(const Args& args, std::int64_t row, std::int64_t group,
@@ -46,17 +61,10 @@ __device__ float add_branch(const Args& args, std::int64_t row, std::int64_t gro
   for (int item = 0; item < Walk::kItems; ++item) {
     const int column = Walk::column(item);
     if (column >= columns) continue;
-    Chunk<float, kWidth> chunk = old[item];
-    const Chunk<Branch, kWidth> added = branch[item];
-    Chunk<float, kWidth> factor;
+    const Chunk<float, kWidth> chunk =
+        add_gated<Walk, Branch>(old[item], branch[item], gate ? gate + column : nullptr);
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) factor.at[i] = 1.0F;
-    if (gate) factor = Walk::load(gate + column);
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) {
-      chunk.at[i] = fmaf(to_float(added.at[i]), factor.at[i], chunk.at[i]);
-      sum += chunk.at[i];
-    }
+    for (int i = 0; i < kWidth; ++i) sum += chunk.at[i];
     sums.put(item, chunk);
   }
   return sum;

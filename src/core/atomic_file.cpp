@@ -1,13 +1,16 @@
 #include "core/atomic_file.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <system_error>
 
 #include "core/check.h"
@@ -40,20 +43,56 @@ void sync_path(const std::string& path, const std::string& shown) {
   if (result != 0 && error != EINVAL && error != ENOTSUP) fail(shown, "save", error);
 }
 
+// "<folder>/<begin><process>-<number><end>".
+struct TemporaryName {
+  explicit TemporaryName(const std::string& path) {
+    const fs::path full(path);
+    fs::path name = full.filename();
+    if (name.empty()) name = full.parent_path().filename();
+    folder = full.filename().empty() ? full.parent_path().parent_path() : full.parent_path();
+    // NAME_MAX is 255 bytes: a long name is cut so that the decorated one still fits.
+    begin = str(".", name.stem().string().substr(0, 180), ".");
+    end = str(".part", name.extension().string().substr(0, 32));
+  }
+  // 0: not such a name.
+  [[nodiscard]] pid_t owner_of(std::string_view name) const {
+    if (name.size() <= begin.size() + end.size() || !name.starts_with(begin) ||
+        !name.ends_with(end))
+      return 0;
+    name = name.substr(begin.size(), name.size() - begin.size() - end.size());
+    pid_t process = 0;
+    unsigned number = 0;
+    const char* const last = name.data() + name.size();
+    const auto first = std::from_chars(name.data(), last, process);
+    if (first.ec != std::errc() || first.ptr == last || *first.ptr != '-') return 0;
+    const auto second = std::from_chars(first.ptr + 1, last, number);
+    return second.ec == std::errc() && second.ptr == last ? process : 0;
+  }
+
+  fs::path folder;
+  std::string begin, end;
+};
+
 }  // namespace
 
 std::string temporary_name_for(const std::string& path) {
   static std::atomic<unsigned> counter{0};
-  const fs::path full(path);
-  fs::path name = full.filename();
-  if (name.empty()) name = full.parent_path().filename();
-  // NAME_MAX is 255 bytes: a long name is cut so that the decorated one still fits.
-  const std::string stem = name.stem().string().substr(0, 180);
-  const std::string suffix = name.extension().string().substr(0, 32);
-  const fs::path folder =
-      full.filename().empty() ? full.parent_path().parent_path() : full.parent_path();
-  return (folder / str(".", stem, ".", ::getpid(), "-", counter.fetch_add(1), ".part", suffix))
-      .string();
+  const TemporaryName name(path);
+  return (name.folder / str(name.begin, ::getpid(), "-", counter.fetch_add(1), name.end)).string();
+}
+
+void remove_abandoned(const std::string& path) noexcept {
+  try {
+    const TemporaryName name(path);
+    std::error_code ignored;
+    const fs::path folder = name.folder.empty() ? "." : name.folder;
+    for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+      const pid_t owner = name.owner_of(entry.path().filename().string());
+      if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) remove_quietly(entry.path());
+    }
+  } catch (...) {  // what cannot be looked at stays
+    return;
+  }
 }
 
 void commit_file(const std::string& temporary, const std::string& path) {
@@ -73,6 +112,19 @@ void commit_file(const std::string& temporary, const std::string& path) {
   }
   if (!old.empty()) remove_quietly(old);
   sync_path(folder_of(path), path);
+}
+
+int write_fully_at(int fd, const void* bytes, size_t size, int64_t offset) noexcept {
+  const char* next = static_cast<const char*>(bytes);
+  while (size > 0) {
+    const ssize_t written = ::pwrite(fd, next, size, offset);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return written < 0 ? errno : EIO;
+    next += written;
+    offset += written;
+    size -= static_cast<size_t>(written);
+  }
+  return 0;
 }
 
 void remove_quietly(const std::string& path) noexcept {
@@ -126,15 +178,8 @@ void AtomicFile::write(const void* bytes, size_t size) {
 }
 
 void AtomicFile::write_at(const void* bytes, size_t size, int64_t offset) {
-  const char* next = static_cast<const char*>(bytes);
-  while (size > 0) {
-    const ssize_t written = ::pwrite(fd_, next, size, offset);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) fail(path_, "write", written < 0 ? errno : EIO);
-    next += written;
-    offset += written;
-    size -= static_cast<size_t>(written);
-  }
+  const int error = write_fully_at(fd_, bytes, size, offset);
+  if (error != 0) fail(path_, "write", error);
 }
 
 void AtomicFile::commit() {

@@ -11,9 +11,16 @@ namespace t2v::core {
 // A fresh name beside `path` that no other process uses: ".<name>.<pid>-<n>.part<suffix>".
 std::string temporary_name_for(const std::string& path);
 
+// Deletes the temporary files that killed processes have left beside `path`, on this machine; those
+// of processes that live stay. Never throws.
+void remove_abandoned(const std::string& path) noexcept;
+
 // Makes what was written to `temporary` durable and visible as `path` (file or folder).
 // Throws Error{kOutput} naming `path`.
 void commit_file(const std::string& temporary, const std::string& path);
+
+// Writes all of it, over short writes and EINTR. 0, or the errno of what went wrong.
+[[nodiscard]] int write_fully_at(int fd, const void* bytes, size_t size, int64_t offset) noexcept;
 
 // Deletes a temporary file or folder; never throws, absent is fine.
 void remove_quietly(const std::string& path) noexcept;

@@ -5,14 +5,11 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/cpu_clones.h"
+
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #include <immintrin.h>
-#define T2V_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #define T2V_VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
-#define T2V_INLINE inline __attribute__((always_inline))
-#else
-#define T2V_CLONES
-#define T2V_INLINE inline
 #endif
 
 namespace t2v::ops::gemm {

@@ -4,12 +4,7 @@
 #include <cmath>
 #include <cstring>
 
-// The loader picks one of three versions of each function when the library is opened.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define T2V_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define T2V_CLONES
-#endif
+#include "core/cpu_clones.h"
 
 namespace t2v::ops::row {
 namespace {

@@ -3,12 +3,7 @@
 #include <bit>
 #include <cmath>
 
-// The loader picks one of three versions of each function when the library is opened.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define T2V_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define T2V_CLONES
-#endif
+#include "core/cpu_clones.h"
 #define T2V_INLINE inline __attribute__((always_inline))
 
 namespace t2v::ops::row {

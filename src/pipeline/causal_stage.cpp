@@ -7,7 +7,6 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <deque>
 #include <map>
 #include <memory>
@@ -16,6 +15,7 @@
 #include "core/check.h"
 #include "ops/rope.h"
 #include "ops/solver_step.h"
+#include "pipeline/weight_use.h"
 #include "sched/guidance.h"
 #include "sched/solver.h"
 
@@ -28,12 +28,6 @@ using models::wan::Condition;
 using models::wan::Expert;
 using models::wan::TimeModulation;
 using models::wan::Transformer;
-
-std::string indexed(const char* pattern, int64_t index) {
-  char name[32];
-  std::snprintf(name, sizeof name, pattern, static_cast<int>(index));
-  return name;
-}
 
 sched::NoiseSchedule schedule_of(const CausalProfile& profile) {
   sched::NoiseSchedule schedule;
@@ -57,6 +51,7 @@ class CausalDenoiser {
       : job_(job),
         tools_(tools),
         run_(run),
+        weights_(run),
         profile_(job.profile),
         schedule_(schedule_of(job.profile)),
         generator_(at::detail::createCPUGenerator(job.recipe.seed)),
@@ -87,18 +82,10 @@ class CausalDenoiser {
     return 1 + (job_.geometry.latent_frames - profile_.first_chunk) / profile_.chunk;
   }
 
-  // Weights come in: time and bytes are those of the loading stage.
-  void load(const std::function<void()>& work) {
-    const double begin = run_.elapsed_ms();
-    run_.in_stage(Stage::kLoadTransformer, work);
-    load_ms_ += run_.elapsed_ms() - begin;
-  }
-
   void open() {
-    load([&] { transformer_ = &tools_.experts.get(Expert::kHighNoise); });
-    bytes_before_ = transformer_->weights().bytes_read();
-    counts_before_ = transformer_->counts();
-    load([&] { transformer_->begin_prompt(); });
+    weights_.load([&] { transformer_ = &tools_.experts.get(Expert::kHighNoise); });
+    weights_.begin(*transformer_, "");
+    weights_.load([&] { transformer_->begin_prompt(); });
     std::vector<double> timesteps = profile_.timesteps;
     timesteps.push_back(profile_.context_timestep);
     for (const double t : timesteps) {
@@ -154,7 +141,8 @@ class CausalDenoiser {
     const TextEmbedding& text = job_.text.prompts.at(prompt_);
     const bool known =
         tools_.cache.find(Expert::kHighNoise, text.key, job_.recipe.text_len) != nullptr;
-    if (!known) load([&] { transformer_->begin_prompt({.condition = true, .times = false}); });
+    if (!known)
+      weights_.load([&] { transformer_->begin_prompt({.condition = true, .times = false}); });
     cond_ = find_or_make(text);
     if (!known) transformer_->end_prologue();
     if (first == 0) return;
@@ -213,7 +201,7 @@ class CausalDenoiser {
     for (int64_t i = 0; i < schedule_.num_steps(); ++i) {
       run_.tell(Stage::kDenoise, pass_++, num_passes_);
       const double begin = run_.elapsed_ms();
-      load_ms_ = 0;
+      static_cast<void>(weights_.take_load_ms());
       const bool ends = last && i + 1 == schedule_.num_steps();
       const auto outputs =
           pass(latents, profile_.timesteps[static_cast<size_t>(i)], false,
@@ -259,7 +247,7 @@ class CausalDenoiser {
   // The clean pass: what later chunks see of this one.
   void keep_chunk(const at::Tensor& latents, int64_t first) {
     const double begin = run_.elapsed_ms();
-    load_ms_ = 0;
+    static_cast<void>(weights_.take_load_ms());
     begin_chunk_again(first, latents.size(1));
     for (const auto& cache : caches_) cache->begin_keep();
     pass(latents, profile_.context_timestep, true, BlockPool::Again::kLater);
@@ -285,30 +273,14 @@ class CausalDenoiser {
                                                 .attention = run_.compute().attention,
                                                 .again = again,
                                                 .causal = &causal},
-                                               conditions, hooks());
+                                               conditions, weights_.hooks());
     keep_conditions();
     for (const at::Tensor& output : outputs) {
-      run_.dump().add(indexed("call%02d_output", num_calls_), output.unsqueeze(0));
-      run_.dump().add(indexed("call%02d_timestep", num_calls_++),
+      run_.dump().add(indexed_name("call%02d_output", num_calls_), output.unsqueeze(0));
+      run_.dump().add(indexed_name("call%02d_timestep", num_calls_++),
                       at::tensor({timestep}, at::kDouble));
     }
     return outputs;
-  }
-
-  [[nodiscard]] Transformer::Hooks hooks() {
-    return {.between_blocks = [this] { run_.check_cancelled(); },
-            .around_load =
-                [this](int64_t index, const std::function<void()>& work) {
-                  load(work);
-                  const auto& weights = transformer_->weights();
-                  loaded_bytes_ = weights.bytes_read() - bytes_before_;
-                  run_.tell({.stage = Stage::kLoadTransformer,
-                             .done = index + 1,
-                             .total = transformer_->spec().num_blocks,
-                             .expert = {},
-                             .bytes_done = loaded_bytes_,
-                             .bytes_total = weights.checkpoint().bytes_total()});
-                }};
   }
 
   void add_step(double timestep, double begin) {
@@ -318,7 +290,7 @@ class CausalDenoiser {
     steps.push_back({.index = static_cast<int64_t>(steps.size()),
                      .expert = {},
                      .timestep = static_cast<int64_t>(timestep),
-                     .wall_ms = end - begin - load_ms_});
+                     .wall_ms = end - begin - weights_.take_load_ms()});
   }
 
   void require_finite(const at::Tensor& latents, int64_t first, int64_t step) const {
@@ -335,17 +307,7 @@ class CausalDenoiser {
 
   // What the weights have cost goes into the report.
   void close() {
-    const auto now = transformer_->counts();
-    WeightTraffic& traffic = run_.report().weights;
-    const int64_t bytes = transformer_->weights().bytes_read() - bytes_before_;
-    traffic.bytes += bytes;
-    traffic.stall_ms +=
-        static_cast<double>(now.stream.stall_ns - counts_before_.stream.stall_ns) * 1e-6;
-    traffic.streamed_blocks += now.streamed_blocks - counts_before_.streamed_blocks;
-    run_.add_read_time(now.stream.bytes - counts_before_.stream.bytes,
-                       now.stream.busy_ns - counts_before_.stream.busy_ns);
-    run_.add_bytes_read(Stage::kLoadTransformer, loaded_bytes_);
-    run_.add_bytes_read(Stage::kDenoise, bytes - loaded_bytes_);
+    weights_.end();
     run_.report().conditions.bytes = tools_.cache.bytes();
     if (run_.dump().wanted()) run_.dump().add("init_latents", at::cat(noises_, 1).unsqueeze(0));
   }
@@ -353,6 +315,7 @@ class CausalDenoiser {
   const CausalJob& job_;
   DenoiseTools tools_;
   Run& run_;
+  WeightUse weights_;
   const CausalProfile& profile_;
   sched::NoiseSchedule schedule_;
   at::Generator generator_;
@@ -367,9 +330,6 @@ class CausalDenoiser {
   std::deque<CleanChunk> clean_;
   ops::RopeTables rope_;
   int64_t pass_ = 0, num_calls_ = 0;
-  double load_ms_ = 0;  // of the current pass
-  int64_t loaded_bytes_ = 0, bytes_before_ = 0;
-  models::wan::PoolCounts counts_before_;
   std::vector<at::Tensor> noises_;  // for the dump
 };
 

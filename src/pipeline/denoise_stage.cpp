@@ -3,13 +3,13 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 
-#include <cstdio>
 #include <map>
 #include <memory>
 #include <optional>
 #include <utility>
 
 #include "core/check.h"
+#include "pipeline/weight_use.h"
 #include "sched/guidance.h"
 #include "sched/solver.h"
 
@@ -20,7 +20,6 @@ using models::wan::BlockPool;
 using models::wan::Condition;
 using models::wan::Expert;
 using models::wan::Experts;
-using models::wan::PoolCounts;
 using models::wan::TimeModulation;
 using models::wan::Transformer;
 
@@ -39,15 +38,7 @@ struct ExpertState {
   bool cond_is_new = false, uncond_is_new = false;  // the cache does not have them
   int64_t num_passes = 0;
   std::map<int64_t, TimeModulation> times;  // by timestep
-  PoolCounts counts_before;
-  int64_t bytes_before = 0;
 };
-
-std::string indexed(const char* pattern, int64_t index) {
-  char name[32];
-  std::snprintf(name, sizeof name, pattern, static_cast<int>(index));
-  return name;
-}
 
 class Denoiser {
  public:
@@ -57,6 +48,7 @@ class Denoiser {
         text_(text),
         tools_(tools),
         run_(run),
+        weights_(run),
         latents_(noise.to(run.compute().device)),
         schedule_(sched::make_noise_schedule(recipe.solver, recipe.sigma_table, recipe.steps,
                                              recipe.shift)) {}
@@ -72,7 +64,7 @@ class Denoiser {
       run_.tell(Stage::kDenoise, i, num_steps, plan.expert_name);
       run_.check_cancelled();
       const double begin = run_.elapsed_ms();
-      load_ms_ = 0;
+      static_cast<void>(weights_.take_load_ms());
       if (!state_ || state_->expert != plan.expert) use_expert(plan, i);
       const bool leaves = i + 1 < num_steps && expert_of(i + 1) != plan.expert;
       if (leaves) hand_over(i + 1);
@@ -82,12 +74,12 @@ class Denoiser {
           plan, timestep, i, last ? BlockPool::Again::kNever : BlockPool::Again::kLater);
       latents_ = solver.step(latents_, cond, uncond, plan.guidance_scale, i);
       require_finite(i, timestep);
-      run_.dump().add(indexed("latents_step%02d", i), latents_.unsqueeze(0));
+      run_.dump().add(indexed_name("latents_step%02d", i), latents_.unsqueeze(0));
       const double end = run_.elapsed_ms();
       run_.report().steps.push_back({.index = i,
                                      .expert = plan.expert_name,
                                      .timestep = timestep,
-                                     .wall_ms = end - begin - load_ms_});
+                                     .wall_ms = end - begin - weights_.take_load_ms()});
       if (i == 0) run_.report().first_step_ms = end;
     }
     leave_expert();
@@ -101,14 +93,6 @@ class Denoiser {
   }
   [[nodiscard]] Expert expert_of(int64_t step) const {
     return plan_step(recipe_, timestep_of(step)).expert;
-  }
-
-  // Weights come in: time and bytes are those of the loading stage.
-  void load(const std::function<void()>& work) {
-    const double begin = run_.elapsed_ms();
-    run_.in_stage(Stage::kLoadTransformer, work);
-    load_ms_ += run_.elapsed_ms() - begin;
-    if (num_switches_ > 1) run_.report().weights.expert_switch_ms += run_.elapsed_ms() - begin;
   }
 
   // Whether the expert's steps are guided; the same in all of them.
@@ -126,7 +110,8 @@ class Denoiser {
 
   void use_expert(const StepPlan& plan, int64_t first_step) {
     leave_expert();  // the old expert's conditions go before the new expert comes
-    ++num_switches_;
+    weights_.set_switching(has_begun_);
+    has_begun_ = true;
     state_.emplace();
     state_->expert = plan.expert;
     state_->name = plan.expert_name;
@@ -135,10 +120,9 @@ class Denoiser {
     state_->cond_is_new = !state_->conditions.cond;
     state_->uncond_is_new = guided && !state_->conditions.uncond;
     find_times(first_step);
-    load([&] {
+    weights_.load([&] {
       state_->transformer = &tools_.experts.get(plan.expert);
-      state_->bytes_before = state_->transformer->weights().bytes_read();
-      state_->counts_before = state_->transformer->counts();
+      weights_.begin(*state_->transformer, plan.expert_name);
       state_->transformer->begin_prompt({.condition = state_->cond_is_new || state_->uncond_is_new,
                                          .times = !has_all_times(first_step)});
     });
@@ -204,7 +188,7 @@ class Denoiser {
     // Held from here on: what the loader counts on is not given up in between.
     next_ = find_conditions(next_step);
     const bool known = next_->cond && (next_->uncond || !is_guided(next_step));
-    load([&] {
+    weights_.load([&] {
       tools_.experts.hand_over_to(expert_of(next_step), known ? models::wan::PromptKeys::kKnown
                                                               : models::wan::PromptKeys::kMade);
     });
@@ -213,20 +197,8 @@ class Denoiser {
   // What the expert's weights have cost goes into the report.
   void leave_expert() {
     if (!state_) return;
-    const PoolCounts now = state_->transformer->counts();
-    const PoolCounts& before = state_->counts_before;
-    WeightTraffic& traffic = run_.report().weights;
-    const int64_t bytes = state_->transformer->weights().bytes_read() - state_->bytes_before;
-    traffic.bytes += bytes;
-    traffic.stall_ms += static_cast<double>(now.stream.stall_ns - before.stream.stall_ns) * 1e-6;
-    traffic.streamed_blocks += now.streamed_blocks - before.streamed_blocks;
-    run_.add_read_time(now.stream.bytes - before.stream.bytes,
-                       now.stream.busy_ns - before.stream.busy_ns);
-    run_.add_bytes_read(Stage::kLoadTransformer, loaded_bytes_);
-    run_.add_bytes_read(Stage::kDenoise, bytes - loaded_bytes_);
-    loaded_bytes_ = 0;
+    weights_.end();
     ConditionUse& use = run_.report().conditions;
-    use.bytes_not_read += now.key_bytes_skipped - before.key_bytes_skipped;
     for (const auto& condition : {state_->conditions.cond, state_->conditions.uncond}) {
       if (condition)
         use.saved_ms += condition->make_ms * static_cast<double>(state_->num_passes - 1);
@@ -245,31 +217,18 @@ class Denoiser {
     std::vector<Condition*> conditions = {state_->conditions.cond.get()};
     if (guided) conditions.push_back(state_->conditions.uncond.get());
     Transformer& transformer = *state_->transformer;
-    const Transformer::Hooks hooks{
-        .between_blocks = [this] { run_.check_cancelled(); },
-        .around_load =
-            [this](int64_t index, const std::function<void()>& work) {
-              load(work);
-              const auto& weights = state_->transformer->weights();
-              loaded_bytes_ = weights.bytes_read() - state_->bytes_before;
-              run_.tell({.stage = Stage::kLoadTransformer,
-                         .done = index + 1,
-                         .total = state_->transformer->spec().num_blocks,
-                         .expert = state_->name,
-                         .bytes_done = loaded_bytes_,
-                         .bytes_total = weights.checkpoint().bytes_total()});
-            }};
     const auto outputs = transformer.forward(
         {.latents = latents_,
          .time = state_->times.at(timestep),
          .rope = rope_,
          .attention = attention_of_step(run_.compute(), step, schedule_.num_steps()),
          .again = again},
-        conditions, hooks);
+        conditions, weights_.hooks());
     if (state_->num_passes++ == 0) keep_conditions();
     for (const at::Tensor& output : outputs) {
-      run_.dump().add(indexed("call%02d_output", num_calls_), output.unsqueeze(0));
-      run_.dump().add(indexed("call%02d_timestep", num_calls_), at::tensor({timestep}, at::kLong));
+      run_.dump().add(indexed_name("call%02d_output", num_calls_), output.unsqueeze(0));
+      run_.dump().add(indexed_name("call%02d_timestep", num_calls_),
+                      at::tensor({timestep}, at::kLong));
       ++num_calls_;
     }
     T2V_REQUIRE(at::isfinite(outputs[0]).all().item<bool>(), ErrorKind::kNumeric,
@@ -296,15 +255,14 @@ class Denoiser {
   const TextEmbeddings& text_;
   const DenoiseTools& tools_;
   Run& run_;
+  WeightUse weights_;
   at::Tensor latents_;
   sched::NoiseSchedule schedule_;
   ops::RopeTables rope_;
   std::optional<ExpertState> state_;
   std::optional<Conditions> next_;  // of the expert that takes over
   int64_t num_calls_ = 0;
-  int64_t num_switches_ = 0;
-  double load_ms_ = 0;        // of the current step
-  int64_t loaded_bytes_ = 0;  // of the current expert, in its first pass
+  bool has_begun_ = false;  // an expert has been at work
 };
 
 }  // namespace

@@ -30,7 +30,7 @@ void require_fp8(const Compute& compute) {
 }  // namespace
 
 bool is_quantised_by_t2v(const Model& model) {
-  const auto& metadata = open_weights(model, "transformer").checkpoint().metadata();
+  const auto& metadata = model.folder.transformer.checkpoint->metadata();
   const auto found = metadata.find("t2v.quant");
   return found != metadata.end() && found->second == "int8";
 }

@@ -129,6 +129,7 @@ void ModelQuantiser::tell(const std::string& component, int64_t bytes) {
 
 void ModelQuantiser::write_made(const MadeFile& file) const {
   fs::create_directories(fs::path(path_of(file.to)).parent_path());
+  core::remove_abandoned(path_of(file.to));
   core::AtomicFile out(path_of(file.to));
   out.write(file.text.data(), file.text.size());
   out.commit();
@@ -140,6 +141,7 @@ void ModelQuantiser::copy_bytes(const CopiedFile& file, const std::string& to,
   const auto source = model_.storage->open(file.from);
   weights::ByteHash hash;
   std::vector<std::byte> piece(static_cast<size_t>(std::min(kCopyBytes, source->size())));
+  core::remove_abandoned(to);
   core::AtomicFile out(to);
   for (int64_t offset = 0; offset < source->size(); offset += kCopyBytes) {
     T2V_REQUIRE(!cancel_.cancelled(), ErrorKind::kCancelled,

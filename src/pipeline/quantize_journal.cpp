@@ -9,6 +9,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "core/check.h"
 #include "weights/byte_hash.h"
@@ -83,16 +84,29 @@ void require_same_job(const Json& found, const QuantizeJob& job, const std::stri
 
 QuantizeJournal::QuantizeJournal(const std::string& folder, const QuantizeJob& job)
     : folder_(folder), path_(folder + "/" + kJournalName) {
-  fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-  if (fd_ < 0) fail(path_, "create", errno);
+  T2V_REQUIRE(lock(), ErrorKind::kUsage, "-o: another t2v quantize is writing into this folder (",
+              folder, "); wait for it or try another -o");
   try {
-    T2V_REQUIRE(::flock(fd_, LOCK_EX | LOCK_NB) == 0, ErrorKind::kUsage,
-                "-o: another t2v quantize is writing into this folder (", folder,
-                "); wait for it or try another -o");
     read(job);
   } catch (...) {
     ::close(fd_);
     throw;
+  }
+}
+
+bool QuantizeJournal::lock() {
+  for (;;) {
+    fd_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd_ < 0) fail(path_, "create", errno);
+    const bool locked = ::flock(fd_, LOCK_EX | LOCK_NB) == 0;
+    // Another process may have finished and removed the file between the two calls.
+    struct stat mine {};
+    struct stat there {};
+    if (locked && ::fstat(fd_, &mine) == 0 && ::lstat(path_.c_str(), &there) == 0 &&
+        mine.st_ino == there.st_ino && mine.st_dev == there.st_dev)
+      return true;
+    ::close(std::exchange(fd_, -1));
+    if (!locked) return false;
   }
 }
 
@@ -156,7 +170,8 @@ void QuantizeJournal::append(std::span<const TensorRecord> records) {
   if (records.empty()) return;
   std::string lines;
   for (const TensorRecord& record : records) {
-    lines += (lines.empty() ? "" : "\n") + record_json(record).dump();
+    if (!lines.empty()) lines += '\n';
+    lines += record_json(record).dump();
     records_[{record.file, record.tensor}] = record;
   }
   write_line(lines);

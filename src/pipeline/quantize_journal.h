@@ -49,6 +49,8 @@ class QuantizeJournal {
 
  private:
   using Key = std::pair<std::string, std::string>;  // file, tensor
+  // Opens the file under its name. False: another process has it.
+  [[nodiscard]] bool lock();
   void read(const QuantizeJob& job);
   // Takes the lines behind the first; returns how many bytes of the text are whole lines.
   size_t read_records(const std::string& text, size_t begin);

@@ -16,12 +16,6 @@ using models::wan::BlockHome;
 
 constexpr int64_t kMinReserve = int64_t{512} << 20;
 
-int64_t elements(const std::vector<int64_t>& shape) {
-  int64_t count = 1;
-  for (const int64_t extent : shape) count *= extent;
-  return count;
-}
-
 struct PartBytes {
   int64_t stored = 0;
   int64_t elements = 0;
@@ -34,7 +28,8 @@ PartBytes part_bytes(const weights::WeightMap& map, const std::string& prefix) {
   for (const auto& [name, entry] : map.entries(prefix)) {
     part.stored += entry->bytes;
     // A scale comes behind its weight under the same name: it is no tensor of its own.
-    if (last == nullptr || map.shape(name) == entry->shape) part.elements += elements(entry->shape);
+    if (last == nullptr || map.shape(name) == entry->shape)
+      part.elements += weights::num_elements(entry->shape);
     last = entry;
   }
   return part;
@@ -61,7 +56,7 @@ BlockBytes block_bytes(const weights::WeightMap& map, int64_t index, int64_t ele
     if (name == last) continue;  // a scale comes behind its weight under the same name
     last = name;
     const auto& shape = map.shape(name);
-    const int64_t count = elements(shape);
+    const int64_t count = weights::num_elements(shape);
     const bool stored = map.int8_rotation(name).has_value();
     const bool small =
         quant.is_on() && is_quantised_weight(name, shape) && (!quant.as_stored || stored);

@@ -2,7 +2,15 @@
 
 #include <ATen/ops/_to_copy.h>
 
+#include <cstdio>
+
 namespace t2v::pipeline {
+
+std::string indexed_name(const char* pattern, int64_t index) {
+  char name[32];
+  std::snprintf(name, sizeof name, pattern, static_cast<int>(index));
+  return name;
+}
 
 void TensorDump::add(const std::string& name, const at::Tensor& tensor) {
   if (!wanted_) return;

@@ -3,12 +3,16 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "weights/safetensors_writer.h"
 
 namespace t2v::pipeline {
+
+// "call07_output" of "call%02d_output" and 7.
+std::string indexed_name(const char* pattern, int64_t index);
 
 class TensorDump {
  public:

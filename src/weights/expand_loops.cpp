@@ -3,14 +3,8 @@
 #include <bit>
 #include <cstring>
 
+#include "core/cpu_clones.h"
 #include "weights/ggml_blocks.h"
-
-// The loader picks one of three versions of each function when the library is opened.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define T2V_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define T2V_CLONES
-#endif
 
 namespace t2v::weights::loops {
 namespace {

@@ -9,8 +9,6 @@
 namespace t2v::weights {
 namespace {
 
-constexpr int64_t kScaleBlock = 128;
-
 // fp32, of the stored values' shape [N, K].
 at::Tensor scaled(const at::Tensor& values, const StoredTensor& stored) {
   const at::Tensor& scale = stored.scale;

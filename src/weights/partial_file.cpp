@@ -71,15 +71,8 @@ void PartialFile::open(const std::string& header) {
 
 void PartialFile::write(int64_t offset, const void* bytes, size_t size) const {
   T2V_FAULT("sink.write");
-  const char* next = static_cast<const char*>(bytes);
-  while (size > 0) {
-    const ssize_t written = ::pwrite(fd_, next, size, offset);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) fail(partial_, "write", written < 0 ? errno : EIO);
-    next += written;
-    offset += written;
-    size -= static_cast<size_t>(written);
-  }
+  const int error = core::write_fully_at(fd_, bytes, size, offset);
+  if (error != 0) fail(partial_, "write", error);
 }
 
 void PartialFile::sync() const {

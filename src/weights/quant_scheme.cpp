@@ -9,11 +9,10 @@
 #include "core/check.h"
 #include "core/escape.h"
 #include "weights/quant_format.h"
+#include "weights/stored_tensor.h"
 
 namespace t2v::weights {
 namespace {
-
-constexpr int64_t kScaleBlock = 128;
 
 struct Foreign {
   std::string_view suffix;

@@ -3,12 +3,7 @@
 #include <bit>
 #include <cstring>
 
-// As in expand_loops.cpp: the loader picks one of three versions.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define T2V_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define T2V_CLONES
-#endif
+#include "core/cpu_clones.h"
 
 namespace t2v::weights::loops {
 namespace {

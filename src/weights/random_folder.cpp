@@ -66,14 +66,8 @@ class Pools {
   std::map<Spread, std::vector<std::byte>> pools_;
 };
 
-int64_t elements_of(const std::vector<int64_t>& shape) {
-  int64_t count = 1;
-  for (const int64_t extent : shape) count *= extent;
-  return count;
-}
-
 Spread spread_of(const ExpectedTensor& tensor, c10::ScalarType dtype) {
-  const int64_t count = elements_of(tensor.shape);
+  const int64_t count = num_elements(tensor.shape);
   if (tensor.name.ends_with("modulation")) return {dtype, 0, 0.2};
   if (tensor.name.ends_with(".bias")) return {dtype, 0, 0.02};
   if (tensor.name.ends_with("token_embedding.weight")) return {dtype, 0, 1};
@@ -113,7 +107,7 @@ Layout lay_out(const RandomFile& file) {
   std::string json = "{";
   int64_t offset = 0;
   for (const ExpectedTensor& tensor : file.tensors) {
-    const int64_t bytes = elements_of(tensor.shape) * element;
+    const int64_t bytes = num_elements(tensor.shape) * element;
     std::string shape;
     for (const int64_t extent : tensor.shape) shape += core::str(shape.empty() ? "" : ",", extent);
     json += core::str(json.size() > 1 ? "," : "", "\"", tensor.name, "\":{\"dtype\":\"",

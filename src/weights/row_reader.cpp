@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "weights/stored_tensor.h"
 
 namespace t2v::weights {
 namespace {
@@ -15,7 +16,6 @@ constexpr int64_t kSlabElements = int64_t{4} << 20;  // 16 MiB as fp32
 constexpr int64_t kTurnBytes = int64_t{16} << 20;
 constexpr size_t kTurnSlabs = 256;
 constexpr int kNumBuffers = 3;
-constexpr int64_t kScaleRows = 128;  // that share a scale where scales stand for blocks
 
 }  // namespace
 
@@ -54,7 +54,7 @@ void RowReader::cut(const std::string& name, const TensorEntry& entry) {
     step = std::max<int64_t>(1, kSlabElements / (elements / rows));
     const auto storage = map_.storage_of(name);
     if (storage.scheme != nullptr && storage.scheme->block_scale)
-      step = std::max(kScaleRows, step / kScaleRows * kScaleRows);
+      step = std::max(kScaleBlock, step / kScaleBlock * kScaleBlock);
   }
   for (int64_t begin = 0; begin < std::max<int64_t>(rows, 1); begin += std::max<int64_t>(step, 1)) {
     RowSlab slab{.name = name, .begin = begin, .count = std::min(step, rows - begin)};

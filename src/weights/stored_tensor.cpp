@@ -16,7 +16,6 @@ namespace {
 
 constexpr int64_t kSegment = 4096;        // elements: 16 KB of fp32 stay in the first cache level
 constexpr int64_t kTaskElements = 65536;  // at least, for one thread
-constexpr int64_t kScaleBlock = 128;
 
 // Where the elements of a destination begin, for any of its types.
 class Output {

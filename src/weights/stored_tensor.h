@@ -11,6 +11,9 @@
 
 namespace t2v::weights {
 
+// Rows and columns that have a scale in common where scales stand for blocks.
+constexpr int64_t kScaleBlock = 128;
+
 struct StoredTensor {
   at::Tensor payload;  // kPlain: stored dtype and shape; else uint8 [bytes]. Contiguous, any device
   Encoding encoding = Encoding::kPlain;

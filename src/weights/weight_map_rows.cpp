@@ -4,12 +4,11 @@
 
 #include "core/check.h"
 #include "core/escape.h"
+#include "weights/stored_tensor.h"
 #include "weights/weight_map.h"
 
 namespace t2v::weights {
 namespace {
-
-constexpr int64_t kScaleBlock = 128;
 
 bool is_int8_by_rows(const TensorEntry& entry, const QuantisedLinear* scheme) noexcept {
   return scheme != nullptr && entry.encoding == Encoding::kPlain &&

@@ -5,9 +5,14 @@ import array
 import json
 import math
 import os
+import pathlib
 import random
 import shutil
 import struct
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "memory"))
+import wide_model  # noqa: E402
 
 SEED = 20261121
 HEADS, HEAD_SIZE, FFN, BLOCKS, FREQ, TEXT, CHANNELS = 2, 24, 80, 3, 32, 128, 16
@@ -15,35 +20,11 @@ WIDTH = HEADS * HEAD_SIZE
 EPS = 1e-6
 
 
-def shapes():
-    yield "patch_embedding.weight", [WIDTH, CHANNELS, 1, 2, 2]
-    yield "patch_embedding.bias", [WIDTH]
-    for name, (rows, columns) in {"text_embedding.0": (WIDTH, TEXT), "text_embedding.2": (WIDTH, WIDTH),
-                                  "time_embedding.0": (WIDTH, FREQ), "time_embedding.2": (WIDTH, WIDTH),
-                                  "time_projection.1": (6 * WIDTH, WIDTH), "head.head": (4 * CHANNELS, WIDTH)}.items():
-        yield name + ".weight", [rows, columns]
-        yield name + ".bias", [rows]
-    yield "head.modulation", [1, 2, WIDTH]
-    for i in range(BLOCKS):
-        p = f"blocks.{i}."
-        yield p + "modulation", [1, 6, WIDTH]
-        for attention in ("self_attn", "cross_attn"):
-            for part in "qkvo":
-                yield f"{p}{attention}.{part}.weight", [WIDTH, WIDTH]
-                yield f"{p}{attention}.{part}.bias", [WIDTH]
-            for part in "qk":
-                yield f"{p}{attention}.norm_{part}.weight", [WIDTH]
-        yield p + "norm3.weight", [WIDTH]
-        yield p + "norm3.bias", [WIDTH]
-        for name, (rows, columns) in {"ffn.0": (FFN, WIDTH), "ffn.2": (WIDTH, FFN)}.items():
-            yield f"{p}{name}.weight", [rows, columns]
-            yield f"{p}{name}.bias", [rows]
-
-
 def tensors():
     """(name, shape, values): norms around 1, matrices that keep the size of what goes through them."""
     generator = random.Random(SEED)
-    for name, shape in shapes():
+    shapes = wide_model.tensors(WIDTH, FFN, BLOCKS, TEXT, CHANNELS, FREQ)
+    for name, shape in shapes:
         count = math.prod(shape)
         if "norm" in name and name.endswith("weight"):
             mean, spread = 1.0, 0.3

@@ -1,6 +1,7 @@
 #include "core/atomic_file.h"
 
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch.hpp>
@@ -67,6 +68,30 @@ TEST_CASE("a folder of results replaces an older one") {
   CHECK(fs::exists(folder.file("out/2")));
   CHECK_FALSE(fs::exists(folder.file("out/1")));
   CHECK(folder.num_entries() == 1);
+}
+
+TEST_CASE("what killed processes have left is removed, and nothing else") {
+  const Folder folder;
+  const pid_t dead = ::fork();
+  if (dead == 0) ::_exit(0);
+  REQUIRE(::waitpid(dead, nullptr, 0) == dead);
+  const std::string ended = std::to_string(dead);
+  const std::string alive = std::to_string(::getpid());
+  const std::string left[] = {".a." + ended + "-0.part.txt", ".a." + ended + "-17.part.txt"};
+  const std::string kept[] = {"a.txt",
+                              ".a." + alive + "-0.part.txt",
+                              ".a." + ended + "-0.part.pth",
+                              ".b." + ended + "-0.part.txt",
+                              ".a." + ended + "-.part.txt",
+                              ".a." + ended + ".part.txt",
+                              ".a." + ended + "-0x.part.txt",
+                              ".a.part.txt"};
+  for (const auto& name : left) std::ofstream(folder.file(name)) << "x";
+  for (const auto& name : kept) std::ofstream(folder.file(name)) << "x";
+  core::remove_abandoned(folder.file("a.txt"));
+  for (const auto& name : left) CHECK_FALSE(fs::exists(folder.file(name)));
+  for (const auto& name : kept) CHECK(fs::exists(folder.file(name)));
+  core::remove_abandoned(folder.file("no such folder/a.txt"));
 }
 
 TEST_CASE("a disk that is full is an output error and leaves nothing") {

@@ -13,7 +13,6 @@ import array
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import naming
 import scheme_quant
 from containers import Stored, read_safetensors, store, write_gguf, write_safetensors, write_torch_archive
 from layouts import PREFIX, Model
+from suite import Failure, run_cases
 from tiny_model import Tensor
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -34,10 +34,6 @@ NEAR = 1e-5
 # Linear layers that are quantised; all kinds of places, few enough to be quick in Python.
 LAYERS = ["blocks.0.self_attn.q", "blocks.1.cross_attn.k", "blocks.1.ffn.2"]
 TEXT_LAYERS = ["blocks.0.attn.q", "blocks.1.ffn.fc2"]
-
-
-class Failure(Exception):
-    pass
 
 
 class Program:
@@ -374,7 +370,6 @@ def main() -> int:
     parser.add_argument("--torch", help="a Python with torch: torch.save itself writes the archives")
     arguments = parser.parse_args()
     containers.torch_python = arguments.torch
-    failed = count = 0
     with tempfile.TemporaryDirectory(prefix="t2v-formats-") as temporary:
         scratch = arguments.keep or pathlib.Path(temporary)
         scratch.mkdir(parents=True, exist_ok=arguments.keep is None)
@@ -388,16 +383,7 @@ def main() -> int:
             pair = layouts.make_tiny(tokenizer, experts=2)
             suite = Suite(program, pair, layouts.make_tiny(tokenizer), scratch)
             cases = [*suite.plain_cases(), *suite.quantised_cases(), *suite.message_cases()]
-        for name, check in cases:
-            if not re.search(arguments.filter, name):
-                continue
-            count += 1
-            try:
-                check()
-                print(f"ok {name}", flush=True)
-            except (Failure, OSError, subprocess.TimeoutExpired) as error:
-                failed += 1
-                print(f"FAILED {name}: {error}", flush=True)
+        count, failed = run_cases(cases, arguments.filter)
     print(f"formats: {count} cases, {failed} failed; quantised ones within {suite.farthest:.1e}")
     return 1 if failed else 0
 

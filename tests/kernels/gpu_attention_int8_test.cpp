@@ -3,7 +3,7 @@
 #include <array>
 #include <cmath>
 
-#include "gpu_check.h"
+#include "gpu_attention_check.h"
 #include "ops/attention.h"
 #include "ops/attention_int8_reference.h"
 #include "ops/attention_reference.h"
@@ -16,8 +16,6 @@ using namespace t2v;
 using namespace t2v::testing;
 using ops::AttentionBackend;
 using ops::AttentionInputs;
-
-constexpr at::ScalarType kNarrow[] = {at::kBFloat16, at::kHalf};
 
 // As after RMSNorm: rows of norm sqrt(D); keys with a few channels in which all are large alike.
 at::Tensor wan_like(int64_t heads, int64_t rows, int64_t head_size, bool outliers) {
@@ -46,23 +44,6 @@ at::Tensor truth(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) 
 
 at::Tensor own_int8(const AttentionInputs& in) {
   return ops::attention(in.q, in.k, in.v, {}, AttentionBackend::kOwnInt8);
-}
-
-double error_of(const at::Tensor& got, const at::Tensor& want) {
-  REQUIRE(got.sizes() == want.sizes());
-  const at::Tensor wide = got.to(at::kDouble);
-  REQUIRE(wide.isfinite().all().item<bool>());
-  return (wide - want).abs().max().item<double>();
-}
-
-double cosine(const at::Tensor& got, const at::Tensor& want) {
-  const at::Tensor a = got.to(at::kDouble).flatten();
-  const at::Tensor b = want.flatten();
-  return (a.dot(b) / (a.norm() * b.norm())).item<double>();
-}
-
-double unit(const at::Tensor& want, at::ScalarType type) {
-  return want.abs().max().item<double>() * (type == at::kBFloat16 ? 0x1p-8 : 0x1p-11);
 }
 
 // Rows `spare` longer than x, the rest never to be read.

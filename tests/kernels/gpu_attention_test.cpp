@@ -3,7 +3,7 @@
 // fp32 rounding. Without a device this program says SKIPPED.
 #include <c10/util/Exception.h>
 
-#include "gpu_check.h"
+#include "gpu_attention_check.h"
 #include "ops/attention.h"
 #include "ops/attention_choice.h"
 #include "ops/attention_reference.h"
@@ -16,8 +16,6 @@ using namespace t2v;
 using namespace t2v::testing;
 using ops::AttentionBackend;
 using ops::AttentionInputs;
-
-constexpr at::ScalarType kNarrow[] = {at::kBFloat16, at::kHalf};
 
 AttentionInputs make(int64_t heads, int64_t queries, int64_t keys, int64_t head_size,
                      at::ScalarType type) {
@@ -39,24 +37,6 @@ at::Tensor truth(const AttentionInputs& in) {
 
 at::Tensor run(const AttentionInputs& in, AttentionBackend backend) {
   return ops::attention(in.q, in.k, in.v, in.key_bias, backend);
-}
-
-double error_of(const at::Tensor& got, const at::Tensor& want) {
-  REQUIRE(got.sizes() == want.sizes());
-  const at::Tensor wide = got.to(at::kDouble);
-  REQUIRE(wide.isfinite().all().item<bool>());
-  return (wide - want).abs().max().item<double>();
-}
-
-double cosine(const at::Tensor& got, const at::Tensor& want) {
-  const at::Tensor a = got.to(at::kDouble).flatten();
-  const at::Tensor b = want.flatten();
-  return (a.dot(b) / (a.norm() * b.norm())).item<double>();
-}
-
-// The rounding of the output alone: half a unit of the largest value.
-double unit(const at::Tensor& want, at::ScalarType type) {
-  return want.abs().max().item<double>() * (type == at::kBFloat16 ? 0x1p-8 : 0x1p-11);
 }
 
 // A list for every query block: uniformly random, with the block's own keys.

@@ -4,7 +4,7 @@
 
 #include <catch2/catch.hpp>
 
-#include "host_cuda/host_cuda.h"
+#include "refused_launch.h"
 #include "t2v/kernels/add_bias_residual.h"
 #include "t2v/kernels/vae_norm.h"
 
@@ -98,19 +98,6 @@ void check_additions(const Addition& a) {
   }
 }
 
-template <typename Args, typename Change>
-cudaError_t refused(cudaError_t (*op)(const Args&, cudaStream_t) noexcept, Args good,
-                    Change change) {
-  change(good);
-  const long before = t2v::host_cuda::num_blocks_run;
-  const cudaError_t status = op(good, nullptr);
-  CHECK(t2v::host_cuda::num_blocks_run == before);
-  return status;
-}
-
-constexpr cudaError_t kInvalid = cudaErrorInvalidValue;
-constexpr cudaError_t kMisaligned = cudaErrorMisalignedAddress;
-
 }  // namespace
 
 TEST_CASE("lanes and offsets of pixels") {
@@ -191,7 +178,7 @@ TEST_CASE("vae_norm refuses broken preconditions") {
   HostMatrix gamma = vector_of(8, 1, 1.0F);
   using Args = VaeNormArgs;
   const auto status = [&](const auto& change) {
-    return refused(&vae_norm, norm_args(x, out, gamma), change);
+    return refused_status(&vae_norm, norm_args(x, out, gamma), change);
   };
   CHECK(status([](Args& a) { a.x = nullptr; }) == kInvalid);
   CHECK(status([](Args& a) { a.out = nullptr; }) == kInvalid);
@@ -234,7 +221,9 @@ TEST_CASE("add_bias_residual refuses broken preconditions") {
   good.y_strides = y.strides();
   good.out_strides = good.residual_strides = out.strides();
   good.y_dtype = DType::kBFloat16;
-  const auto status = [&](const auto& change) { return refused(&add_bias_residual, good, change); };
+  const auto status = [&](const auto& change) {
+    return refused_status(&add_bias_residual, good, change);
+  };
   CHECK(status([](Args& a) { a.y = nullptr; }) == kInvalid);
   CHECK(status([](Args& a) { a.out = nullptr; }) == kInvalid);
   CHECK(status([](Args& a) { a.bias = nullptr; }) == kInvalid);

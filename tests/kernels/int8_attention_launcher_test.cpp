@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "host_attention.h"
-#include "host_cuda/host_cuda.h"
+#include "refused_launch.h"
 #include "t2v/kernels/flash_attention_int8.h"
 #include "t2v/kernels/flash_attention_int8_kv.h"
 #include "t2v/kernels/quantise_heads.h"
@@ -11,26 +11,6 @@
 using namespace t2v::kernels;
 
 namespace {
-
-constexpr cudaError_t kInvalid = cudaErrorInvalidValue;
-constexpr cudaError_t kMisaligned = cudaErrorMisalignedAddress;
-
-template <typename P>
-P* shifted(P* p, int bytes) {
-  return reinterpret_cast<P*>(reinterpret_cast<std::uintptr_t>(p) +
-                              static_cast<std::uintptr_t>(bytes));
-}
-
-// Nothing may have run when a launcher refuses, or has nothing to do.
-template <typename Args, typename Change>
-cudaError_t status_of(cudaError_t (*launcher)(const Args&, cudaStream_t) noexcept, Args args,
-                      const Change& change) {
-  change(args);
-  const long before = t2v::host_cuda::num_blocks_run;
-  const cudaError_t result = launcher(args, nullptr);
-  CHECK(t2v::host_cuda::num_blocks_run == before);
-  return result;
-}
 
 // 2 heads, 3 queries, 5 keys. The operands of int8 may point anywhere: nothing is read.
 FlashAttentionArgs attention_args(HostAttention& a) {
@@ -46,7 +26,7 @@ void check_shared(cudaError_t (*launcher)(const Args&, cudaStream_t) noexcept, c
                   const float* floats) {
   using A = FlashAttentionArgs;
   const auto status = [&](const auto& change) {
-    return status_of(launcher, good, [&](Args& args) { change(args.attention); });
+    return refused_status(launcher, good, [&](Args& args) { change(args.attention); });
   };
   const std::vector<std::int32_t> numbers(8, 1);
   for (const auto member : {&A::q, &A::k, &A::v}) {
@@ -85,9 +65,10 @@ TEST_CASE("flash_attention_int8 refuses broken preconditions") {
   const Args good{attention_args(a), scale.data(), scale.data()};
   check_shared(flash_attention_int8, good, scale.data());
   for (const auto member : {&Args::q_scale, &Args::k_scale}) {
-    CHECK(status_of(flash_attention_int8, good, [&](Args& x) { x.*member = nullptr; }) == kInvalid);
-    CHECK(status_of(flash_attention_int8, good,
-                    [&](Args& x) { x.*member = shifted(x.*member, 2); }) == kMisaligned);
+    CHECK(refused_status(flash_attention_int8, good, [&](Args& x) { x.*member = nullptr; }) ==
+          kInvalid);
+    CHECK(refused_status(flash_attention_int8, good,
+                         [&](Args& x) { x.*member = shifted(x.*member, 2); }) == kMisaligned);
   }
 }
 
@@ -101,7 +82,7 @@ TEST_CASE("flash_attention_int8_kv refuses broken preconditions") {
   good.k_scale_head_stride = good.v_scale_head_stride = 10;
   check_shared(flash_attention_int8_kv, good, scale.data());
   const auto status = [&](const auto& change) {
-    return status_of(flash_attention_int8_kv, good, change);
+    return refused_status(flash_attention_int8_kv, good, change);
   };
   for (const auto member : {&Args::k_scale, &Args::v_scale}) {
     CHECK(status([&](Args& x) { x.*member = nullptr; }) == kInvalid);
@@ -125,8 +106,8 @@ TEST_CASE("quantise_heads and key_means refuse broken preconditions") {
   const KeyMeansArgs means{rows, floats.floats(), floats.floats() + 512};
   const auto both = [&](const auto& change) {
     const auto change_rows = [&](auto& args) { change(args.rows); };
-    const cudaError_t first = status_of(quantise_heads, quantise, change_rows);
-    CHECK(status_of(key_means, means, change_rows) == first);
+    const cudaError_t first = refused_status(quantise_heads, quantise, change_rows);
+    CHECK(refused_status(key_means, means, change_rows) == first);
     return first;
   };
   CHECK(both([](HeadRows& r) { r.x = nullptr; }) == kInvalid);
@@ -141,7 +122,7 @@ TEST_CASE("quantise_heads and key_means refuse broken preconditions") {
   CHECK(both([](HeadRows& r) { r.head_size = 96; }) == kInvalid);
   CHECK(both([](HeadRows& r) { r.dtype = DType::kFloat32; }) == kInvalid);
   const auto status = [&](const auto& change) {
-    return status_of(quantise_heads, quantise, change);
+    return refused_status(quantise_heads, quantise, change);
   };
   using Q = QuantiseHeadsArgs;
   CHECK(status([](Q& q) { q.out = nullptr; }) == kInvalid);
@@ -152,6 +133,6 @@ TEST_CASE("quantise_heads and key_means refuse broken preconditions") {
   CHECK(status([](Q& q) { q.group_rows = 0; }) == kInvalid);
   CHECK(status([](Q& q) { q.group_rows = 65; }) == kInvalid);
   CHECK(status([](Q& q) { q.factor = 0.0F; }) == kInvalid);
-  CHECK(status_of(key_means, means, [](KeyMeansArgs& k) { k.partial = nullptr; }) == kInvalid);
-  CHECK(status_of(key_means, means, [](KeyMeansArgs& k) { k.mean = nullptr; }) == kInvalid);
+  CHECK(refused_status(key_means, means, [](KeyMeansArgs& k) { k.partial = nullptr; }) == kInvalid);
+  CHECK(refused_status(key_means, means, [](KeyMeansArgs& k) { k.mean = nullptr; }) == kInvalid);
 }

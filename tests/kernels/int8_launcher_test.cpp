@@ -1,8 +1,8 @@
 // The launchers of the 8-bit kernels refuse what their contracts exclude, before any launch.
 #include <catch2/catch.hpp>
 
-#include "host_cuda/host_cuda.h"
 #include "host_matrix.h"
+#include "refused_launch.h"
 #include "t2v/kernels/expand_int8_rows.h"
 #include "t2v/kernels/gate_residual_norm_quantise.h"
 #include "t2v/kernels/int8_linear.h"
@@ -12,24 +12,6 @@ using namespace t2v::kernels;
 
 namespace {
 
-template <typename Args, typename Change>
-cudaError_t refused_status(cudaError_t (*op)(const Args&, cudaStream_t) noexcept, Args good,
-                           Change change) {
-  change(good);
-  const long before = t2v::host_cuda::num_blocks_run;
-  const cudaError_t status = op(good, nullptr);
-  CHECK(t2v::host_cuda::num_blocks_run == before);
-  return status;
-}
-
-template <typename T>
-T* shifted(T* pointer, int bytes) {
-  return reinterpret_cast<T*>(reinterpret_cast<std::uintptr_t>(pointer) +
-                              static_cast<std::uintptr_t>(bytes));
-}
-
-constexpr cudaError_t kInvalid = cudaErrorInvalidValue;
-constexpr cudaError_t kMisaligned = cudaErrorMisalignedAddress;
 constexpr std::int64_t kSize = 256;
 
 struct alignas(16) Bytes {

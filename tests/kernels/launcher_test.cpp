@@ -1,35 +1,13 @@
 // The launchers of the row kernels refuse what their contracts exclude, before any launch.
 #include <catch2/catch.hpp>
 
-#include "host_cuda/host_cuda.h"
 #include "host_matrix.h"
+#include "refused_launch.h"
 #include "t2v/kernels/gate_residual.h"
 #include "t2v/kernels/layer_norm_modulate.h"
 #include "t2v/kernels/rms_norm.h"
 
 using namespace t2v::kernels;
-
-namespace {
-
-// Runs `op` with `good` arguments after `change`, and checks that nothing was launched.
-template <typename Args, typename Change>
-cudaError_t refused_status(cudaError_t (*op)(const Args&, cudaStream_t) noexcept, Args good,
-                           Change change) {
-  change(good);
-  const long before = t2v::host_cuda::num_blocks_run;
-  const cudaError_t status = op(good, nullptr);
-  CHECK(t2v::host_cuda::num_blocks_run == before);
-  return status;
-}
-
-void* shifted(const void* pointer, int bytes) {
-  return const_cast<char*>(static_cast<const char*>(pointer)) + bytes;
-}
-
-constexpr cudaError_t kInvalid = cudaErrorInvalidValue;
-constexpr cudaError_t kMisaligned = cudaErrorMisalignedAddress;
-
-}  // namespace
 
 TEST_CASE("layer_norm_modulate refuses broken preconditions") {
   HostMatrix x(DType::kFloat32, 2, 8);
@@ -119,6 +97,6 @@ TEST_CASE("gate_residual refuses broken preconditions") {
   CHECK(status([](Args& a) { a.rows_per_group = -1; }) == kInvalid);
   CHECK(status([](Args& a) { a.branch_dtype = static_cast<DType>(9); }) == kInvalid);
   CHECK(status([](Args& a) { a.branch = shifted(a.branch, 1); }) == kMisaligned);
-  CHECK(status([](Args& a) { a.x = static_cast<float*>(shifted(a.x, 2)); }) == kMisaligned);
+  CHECK(status([](Args& a) { a.x = shifted(a.x, 2); }) == kMisaligned);
   CHECK(status([](Args& a) { a.rows = 0; }) == cudaSuccess);
 }

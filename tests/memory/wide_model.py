@@ -19,11 +19,12 @@ def noise(num_elements, exponent):
     return (bytes(unit) * repeats)[: 2 * num_elements]
 
 
-def tensors(size, ffn, blocks, text, channels):
+def tensors(size, ffn, blocks, text, channels, frequencies=256):
+    """(name, shape) of a transformer in the original naming."""
     yield "patch_embedding.weight", [size, channels, 1, 2, 2]
     yield "patch_embedding.bias", [size]
     for name, (rows, columns) in {"text_embedding.0": (size, text), "text_embedding.2": (size, size),
-                                  "time_embedding.0": (size, 256), "time_embedding.2": (size, size),
+                                  "time_embedding.0": (size, frequencies), "time_embedding.2": (size, size),
                                   "time_projection.1": (6 * size, size), "head.head": (4 * channels, size)}.items():
         yield name + ".weight", [rows, columns]
         yield name + ".bias", [rows]

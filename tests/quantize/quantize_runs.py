@@ -15,19 +15,11 @@ sys.path.insert(0, str(REPOSITORY / "tests/formats"))
 import containers  # noqa: E402
 import row_math  # noqa: E402
 from containers import Stored  # noqa: E402
+from suite import require  # noqa: E402
 
 TRANSFORMER_LAYERS = re.compile(r"blocks\.\d+\.((self|cross)_attn\.[qkvo]|ffn\.[02])\.weight")
 TEXT_LAYERS = re.compile(r"blocks\.\d+\.(attn\.[qkvo]|ffn\.(gate\.0|fc1|fc2))\.weight")
 TRANSFORMER = "diffusion_pytorch_model.safetensors"
-
-
-class Failure(Exception):
-    pass
-
-
-def require(condition: bool, what: str) -> None:
-    if not condition:
-        raise Failure(what)
 
 
 class Program:

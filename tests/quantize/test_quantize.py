@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 from quantize_runs import (
-    REPOSITORY, TEXT_LAYERS, TRANSFORMER_LAYERS, Failure, Program, check_layer, least_row_cosine, read_header,
+    REPOSITORY, TEXT_LAYERS, TRANSFORMER_LAYERS, Program, check_layer, least_row_cosine, read_header,
     relative, require, rows_of, text_encoder_of, transformer_of,
 )  # fmt: skip
 
@@ -27,6 +27,7 @@ import layouts
 import row_math
 import scheme_quant
 from containers import Stored, read_safetensors, store, write_gguf, write_safetensors
+from suite import run_cases
 from tiny_model import Tensor
 
 LAYERS = ["blocks.0.self_attn.q", "blocks.1.cross_attn.k", "blocks.1.ffn.2"]
@@ -395,19 +396,9 @@ def main() -> int:
     parser.add_argument("--bin", type=pathlib.Path, required=True)
     parser.add_argument("--filter", default="", help="only cases whose name matches")
     arguments = parser.parse_args()
-    failed = count = 0
     with tempfile.TemporaryDirectory(prefix="t2v-quantize-") as temporary:
         suite = Suite(Program(arguments.bin), pathlib.Path(temporary))
-        for name, check in suite.cases():
-            if not re.search(arguments.filter, name):
-                continue
-            count += 1
-            try:
-                check()
-                print(f"ok {name}", flush=True)
-            except (Failure, OSError, KeyError) as error:
-                failed += 1
-                print(f"FAILED {name}: {error}", flush=True)
+        count, failed = run_cases(suite.cases(), arguments.filter)
         print(f"rows of the text within cosine {suite.worst_text:.5f}, latents within {suite.worst_latents:.3g}")
     print(f"quantize: {count} cases, {failed} failed")
     return 1 if failed else 0

@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import random
-import re
 import resource
 import shutil
 import signal
@@ -22,9 +21,13 @@ import sys
 import tempfile
 import time
 
-from quantize_runs import REPOSITORY, TRANSFORMER, Failure, Program, folder_bytes, require
+from quantize_runs import REPOSITORY, TRANSFORMER, Program, folder_bytes, require
 
 import layouts
+from suite import Failure, run_cases
+
+sys.path.insert(0, str(REPOSITORY / "tests/memory"))
+import wide_model  # noqa: E402
 
 
 # bf16 numbers between 0.002 and 0.03 of both signs, over and over.
@@ -35,28 +38,7 @@ MIB = 1 << 20
 
 def wide_transformer(size: int, ffn: int, blocks: int) -> dict[str, tuple[int, ...]]:
     """Canonical names and shapes."""
-    out = {
-        "patch_embedding.weight": (size, 16, 1, 2, 2), "patch_embedding.bias": (size,),
-        "text_embedding.0.weight": (size, 64), "text_embedding.0.bias": (size,),
-        "text_embedding.2.weight": (size, size), "text_embedding.2.bias": (size,),
-        "time_embedding.0.weight": (size, 64), "time_embedding.0.bias": (size,),
-        "time_embedding.2.weight": (size, size), "time_embedding.2.bias": (size,),
-        "time_projection.1.weight": (6 * size, size), "time_projection.1.bias": (6 * size,),
-        "head.modulation": (1, 2, size), "head.head.weight": (64, size), "head.head.bias": (64,),
-    }  # fmt: skip
-    for i in range(blocks):
-        block = f"blocks.{i}."
-        out[block + "modulation"] = (1, 6, size)
-        for attention in ("self_attn", "cross_attn"):
-            for letter in "qkvo":
-                out[f"{block}{attention}.{letter}.weight"] = (size, size)
-                out[f"{block}{attention}.{letter}.bias"] = (size,)
-            for norm in ("norm_q", "norm_k"):
-                out[f"{block}{attention}.{norm}.weight"] = (size,)
-        out.update({block + "norm3.weight": (size,), block + "norm3.bias": (size,)})
-        out.update({block + "ffn.0.weight": (ffn, size), block + "ffn.0.bias": (ffn,)})
-        out.update({block + "ffn.2.weight": (size, ffn), block + "ffn.2.bias": (size,)})
-    return out
+    return {name: tuple(shape) for name, shape in wide_model.tensors(size, ffn, blocks, 64, 16, 64)}
 
 
 def write_wide(path: pathlib.Path, shapes: dict[str, tuple[int, ...]], sparse: bool = False) -> None:
@@ -210,37 +192,54 @@ class Suite:
         self.check_finished(target)
 
     def check_replaced(self) -> None:
-        """Another file under the old name, size and time."""
+        """Another file under the old name, size and time, behind a run that stopped in the middle of it."""
         target = self.scratch / "replaced"
         source = self.scratch / "replaced-source"
         shutil.copytree(self.source, source)
-        child = subprocess.Popen(self.program.command("quantize", source, "-o", target, "--progress", "none"),
-                                 stderr=subprocess.DEVNULL, env=self.program.environment)  # fmt: skip
-        while child.poll() is None and b'"blocks.' not in self.transformer_lines(target):
-            time.sleep(0.002)
-        child.send_signal(signal.SIGKILL)
-        if child.wait() == 0 or not (target / JOURNAL).exists():
-            return  # too quick to be caught
         path = source / self.transformer.name
-        before = path.stat()
-        data = path.read_bytes()
+        data = bytearray(path.read_bytes())
         (length,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + length])
+        last = max((entry["data_offsets"][1], name) for name, entry in header.items() if name.endswith("ffn.2.weight"))
+        data[8 + length + last[0] - 2 : 8 + length + last[0]] = struct.pack("<H", 0x7FC0)  # NaN
+        path.write_bytes(data)
+        command = ("quantize", source, "-o", target, "--progress", "none")
+        self.program.refused(3, [last[1], "NaN"], *command)
+        require(b'"blocks.' in self.transformer_lines(target), "no tensor was finished before the broken one")
+        before = path.stat()
         path.write_bytes(data[: 8 + length] + data[8 + length :][::-1])
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        self.program.refused(2, ["have changed", "is another"], "quantize", source, "-o", target, "--progress", "none")
+        self.program.refused(2, ["have changed", "is another"], *command)
+
+    def has_begun(self, target: pathlib.Path) -> bool:
+        """Whether a run is between the lock, behind which it writes its first line, and the end."""
+        try:
+            return (target / JOURNAL).stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
     def check_locked(self) -> None:
-        target = self.scratch / "locked"
-        child = self.start(target)
-        while child.poll() is None and not (target / JOURNAL).exists():
-            time.sleep(0.002)
-        child.send_signal(signal.SIGSTOP)
-        try:
-            self.program.refused(2, ["another t2v quantize"], "quantize", self.source, "-o", target, "--progress", "none")
-        finally:
-            child.send_signal(signal.SIGCONT)
-        require(child.wait() == 0, f"exit code {child.returncode}")
-        require(folder_bytes(target) == self.whole, "the first run was disturbed")
+        for attempt in range(20):
+            target = self.scratch / f"locked{attempt}"
+            child = self.start(target)
+            while child.poll() is None and not self.has_begun(target):
+                time.sleep(0.002)
+            child.send_signal(signal.SIGSTOP)
+            # It stops a moment later; or it had finished already.
+            ended = os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            stopped_in_time = ended.si_code == os.CLD_STOPPED and self.has_begun(target)
+            try:
+                if stopped_in_time:
+                    self.program.refused(
+                        2, ["another t2v quantize"], "quantize", self.source, "-o", target, "--progress", "none"
+                    )
+            finally:
+                child.send_signal(signal.SIGCONT)
+            require(child.wait() == 0, f"exit code {child.returncode}")
+            require(folder_bytes(target) == self.whole, "the first run was disturbed")
+            if stopped_in_time:
+                return
+        raise Failure("20 runs were too quick to be stopped")
 
     def check_read_only(self) -> None:
         if os.geteuid() == 0:
@@ -289,19 +288,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=8)
     parser.add_argument("--filter", default="", help="only cases whose name matches")
     arguments = parser.parse_args()
-    failed = count = 0
     with tempfile.TemporaryDirectory(prefix="t2v-quantize-") as temporary:
         suite = Suite(Program(arguments.bin), pathlib.Path(temporary), arguments.kills)
-        for name, check in suite.cases():
-            if not re.search(arguments.filter, name):
-                continue
-            count += 1
-            try:
-                check()
-                print(f"ok {name}", flush=True)
-            except (Failure, OSError, subprocess.TimeoutExpired) as error:
-                failed += 1
-                print(f"FAILED {name}: {error}", flush=True)
+        count, failed = run_cases(suite.cases(), arguments.filter)
     print(f"quantize faults: {count} cases, {failed} failed")
     return 1 if failed else 0
 

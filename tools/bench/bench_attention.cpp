@@ -163,7 +163,7 @@ int run(const bench::Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
+  return t2v::bench::guarded_main("bench_attention", [&] {
     return run({argc,
                 argv,
                 {{"device", "cuda"},
@@ -171,8 +171,5 @@ int main(int argc, char** argv) {
                  {"heads", "0"},
                  {"dtype", "bf16"},
                  {"small", "0"}}});
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "bench_attention: %s\n", error.what());
-    return 1;
-  }
+  });
 }

@@ -153,7 +153,7 @@ int run(const bench::Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
+  return t2v::bench::guarded_main("bench_int8", [&] {
     return run({argc,
                 argv,
                 {{"device", "cuda"},
@@ -161,8 +161,5 @@ int main(int argc, char** argv) {
                  {"tokens", "32760"},
                  {"repeats", "9"},
                  {"small", "0"}}});
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "bench_int8: %s\n", error.what());
-    return 1;
-  }
+  });
 }

@@ -300,7 +300,7 @@ int run(const bench::Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
+  return t2v::bench::guarded_main("bench_ops", [&] {
     return run({argc,
                 argv,
                 {{"device", "cuda"},
@@ -308,8 +308,5 @@ int main(int argc, char** argv) {
                  {"repeats", "15"},
                  {"reference", "1"},
                  {"small", "0"}}});
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "bench_ops: %s\n", error.what());
-    return 1;
-  }
+  });
 }

@@ -307,7 +307,7 @@ int run(const bench::Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
+  return t2v::bench::guarded_main("bench_step", [&] {
     return run({argc,
                 argv,
                 {{"model", "a14b"},
@@ -319,8 +319,5 @@ int main(int argc, char** argv) {
                  {"attention", "auto"},
                  {"quant", "none"},
                  {"peaks", "1"}}});
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "bench_step: %s\n", error.what());
-    return 1;
-  }
+  });
 }

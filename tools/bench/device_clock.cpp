@@ -159,6 +159,15 @@ at::Device Arguments::device() const {
   return device;
 }
 
+int guarded_main(const char* program, const std::function<int()>& run) {
+  try {
+    return run();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", program, error.what());
+    return 1;
+  }
+}
+
 void print_device(at::Device device) {
   JsonLine line;
   line.add("name", "device").add("device", device.str());

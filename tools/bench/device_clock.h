@@ -70,6 +70,9 @@ class Arguments {
   std::vector<std::pair<std::string, std::string>> values_;
 };
 
+// What `run` returns; 1, with a line on stderr, for what it throws.
+int guarded_main(const char* program, const std::function<int()>& run);
+
 // Device name, capability, memory: one JSON line named "device".
 void print_device(at::Device device);
 

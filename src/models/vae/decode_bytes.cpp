@@ -1,5 +1,7 @@
 #include "models/vae/decode_bytes.h"
 
+#include <c10/util/accumulate.h>
+
 #include <algorithm>
 #include <map>
 #include <tuple>
@@ -99,9 +101,7 @@ int64_t chunk_elements(const VaeSpec& spec, Size size, at::ScalarType dtype, Net
 int64_t frame_elements(const VaeSpec& spec, Size size, NetworkPart part) {
   int64_t total = 0;
   for (const FrameBufferShape& buffer : frame_buffers(spec, size.height, size.width, part)) {
-    int64_t elements = 1;
-    for (const int64_t extent : buffer.shape) elements *= extent;
-    total += elements;
+    total += c10::multiply_integers(buffer.shape);
   }
   return total;
 }

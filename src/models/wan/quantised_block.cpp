@@ -16,12 +16,6 @@ constexpr int64_t kAlignment = 256;
 
 int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-int64_t elements(const std::vector<int64_t>& shape) {
-  int64_t count = 1;
-  for (const int64_t extent : shape) count *= extent;
-  return count;
-}
-
 bool is_matrix(const weights::WeightSource& source, const std::string& name) {
   return name.ends_with(".weight") && source.shape(name).size() == 2;
 }
@@ -43,8 +37,9 @@ bool becomes_int8(const Placement& from, const std::string& name) {
 
 int64_t bytes_of(const Placement& from, const std::string& name) {
   const auto& shape = from.source.shape(name);
-  if (becomes_int8(from, name)) return aligned(elements(shape)) + aligned(shape[0] * 4);
-  return aligned(elements(shape) *
+  if (becomes_int8(from, name))
+    return aligned(weights::num_elements(shape)) + aligned(shape[0] * 4);
+  return aligned(weights::num_elements(shape) *
                  static_cast<int64_t>(c10::elementSize(from.source.float_type(name))));
 }
 
