@@ -18,7 +18,7 @@ RUN make build T2V_CUDA=OFF CMAKE_ARGS="-DT2V_TESTS=OFF -DT2V_BENCH=OFF" \
 
 FROM debian:12-slim
 RUN apt-get update && apt-get install -y --no-install-recommends \
-      ca-certificates libavcodec59 libavformat59 libavutil57 libcurl4 libsentencepiece0 libspdlog1.10 libssl3 liburing2 libutf8proc2 zlib1g \
+      ca-certificates libavcodec59 libavformat59 libavutil57 libcurl4 libsentencepiece0 libspdlog1.10 libssl3 libprometheus-cpp-core1.0 liburing2 libutf8proc2 zlib1g \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home --uid 1000 t2v && mkdir -p /models /out && chown t2v /out
 COPY --from=build /opt/t2v /opt/t2v

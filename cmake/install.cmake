@@ -1,5 +1,6 @@
 # The installed tree can be moved and runs with no environment:
 #   bin/t2v   lib/t2v/*.so (ours, then LibTorch's)   share/t2v/models/{shapes,tokenizers}   share/doc/t2v
+#   share/man/man1   completions of bash, zsh and fish where Debian's shells look
 
 set(parts t2v_core t2v_engine_module t2v_media t2v_http)
 foreach(part t2v_cuda t2v_s3)
@@ -28,6 +29,12 @@ endif()
 if(TARGET t2v_s3)
   install(FILES ${T2V_ARROW_LIBRARY} DESTINATION lib/t2v)
 endif()
+
+set(texts ${PROJECT_BINARY_DIR}/texts)
+install(FILES ${texts}/t2v.1 DESTINATION share/man/man1)
+install(FILES ${texts}/t2v DESTINATION share/bash-completion/completions)
+install(FILES ${texts}/_t2v DESTINATION share/zsh/vendor-completions)
+install(FILES ${texts}/t2v.fish DESTINATION share/fish/vendor_completions.d)
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/models/shapes ${PROJECT_SOURCE_DIR}/models/tokenizers DESTINATION share/t2v/models)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/profiles DESTINATION share/t2v)

@@ -75,6 +75,10 @@ def main() -> None:
     reference = {"ids": ids[0], "text_rows": rows[0], "latents": latents[0]}
     for t in (999, 500, 3):
         reference[f"output_{t}"] = dit(latents, torch.tensor([t]), embeds).sample[0]
+    # A first latent frame that is given: its tokens have timestep 0 (TI2V-5B).
+    per_token = torch.full((1, 3 * 3 * 5), 500)
+    per_token[:, : 3 * 5] = 0
+    reference["output_held_500"] = dit(latents, per_token, embeds).sample[0]
     distances = torch.arange(-600, 601)[None]
     attention = text.encoder.block[0].layer[0].SelfAttention
     reference["buckets"] = attention._relative_position_bucket(distances)[0]

@@ -7,7 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "t2v/batch.h"
 #include "t2v/frame_sink.h"
+#include "t2v/frame_source.h"
 #include "t2v/progress.h"
 #include "t2v/request.h"
 
@@ -17,14 +19,38 @@ struct StageTime {
   Stage stage = Stage::kDenoise;
   double start_ms = 0;  // since the request began
   double wall_ms = 0;
+  double device_ms = 0;    // of it, the device was busy; on the CPU: wall_ms
   int64_t bytes_read = 0;  // weights read in this stage
+  int64_t bytes_h2d = 0;   // copied to the device
 };
 
 struct StepTime {
   int64_t index = 0;
-  std::string expert;    // "high_noise", "low_noise"; "" for single-expert models
-  int64_t timestep = 0;  // 0..1000
+  std::string expert;   // "high_noise", "low_noise"; "" for single-expert models
+  double timestep = 0;  // 0..1000
   double wall_ms = 0;
+  double device_ms = 0;    // on the CPU: wall_ms
+  bool predicted = false;  // by the step cache, not computed
+};
+
+// One kind of operation of a run (--profile).
+struct KernelTime {
+  std::string name;  // "self_attention", "linear" ...
+  int64_t calls = 0;
+  double device_ms = 0;
+  double flop = 0;
+};
+
+struct MemoryPoint {
+  double ms = 0;  // since the request began
+  int64_t device_bytes = 0;
+  int64_t host_bytes = 0;
+};
+
+// What the step cache did.
+struct StepCacheUse {
+  std::string mask;  // one digit a step: 1 computed, 0 predicted; "" = off
+  double estimated_error = 0;
 };
 
 // How weights travelled during one request.
@@ -57,20 +83,20 @@ struct Report {
   std::vector<StepTime> steps;
   WeightTraffic weights;
   ConditionUse conditions;
-  double first_step_ms = 0;  // request start to the end of the first step
+  StepCacheUse step_cache;
+  std::vector<KernelTime> kernels;  // EngineOptions::profile
+  std::vector<MemoryPoint> memory;  // EngineOptions::profile
+  double flop = 0;                  // EngineOptions::profile; of all kernels
+  double denoise_flop_per_s = 0;    // EngineOptions::profile
+  double peak_flop_per_s = 0;       // EngineOptions::profile; of a large matrix product here
+  std::string retried;              // why and how it was made once more; "" = it was not
+  int64_t resumed_steps = 0;        // of an earlier run, from its checkpoint
+  int64_t together = 1;             // videos that took their steps together; times are those of all
+  double first_step_ms = 0;         // request start to the end of the first step
   double total_ms = 0;
   int64_t host_peak_bytes = 0;
   int64_t device_peak_bytes = 0;      // of tensors on the device; 0 on the CPU
   std::vector<std::string> warnings;  // the result may differ from what was asked
-};
-
-// Side outputs of one generation; empty paths mean "not wanted".
-struct GenerateOutputs {
-  FrameSink* sink = nullptr;        // may be null: then nothing is decoded unless dump_path asks
-  std::string dump_path;            // every intermediate tensor (cli.md, --dump)
-  std::string save_latents_path;    // final latents + recipe
-  std::string rescue_latents_path;  // written only when decoding or the sink fails
-  bool embed_recipe = true;
 };
 
 struct TokenizedPrompt {
@@ -101,13 +127,33 @@ class Engine {
   virtual ResolvedSettings plan(const Recipe& recipe) const = 0;
 
   // Makes one video. After any Error the engine stays usable.
-  virtual Report generate(const Recipe& recipe, const GenerateOutputs& outputs,
-                          ProgressListener& progress, const CancelToken& cancel) = 0;
+  Report generate(const Recipe& recipe, const GenerateOutputs& outputs, ProgressListener& progress,
+                  const CancelToken& cancel);
+
+  // Makes videos in this order; those that suit each other take their steps together, and one may
+  // be decoded while the next is denoised. What ends a video is told to the host, and the others
+  // go on; only a cancellation is thrown (Error{kCancelled}), with every video that was begun told
+  // as failed. The engine stays usable.
+  virtual void generate_all(const std::vector<BatchItem>& items, BatchHost& host,
+                            ProgressListener& progress, const CancelToken& cancel) = 0;
 
   // Decodes saved latents (safetensors, tensor `latents` or `latents_final`, [z,T,h,w] or with a
   // leading 1; model space) into frames; a torch archive with one of these or `samples`, or with
   // a bare tensor, does as well. recipe: taken from the file where it carries one.
   virtual Report decode(const std::string& latents_path, double fps, FrameSink& sink,
+                        ProgressListener& progress, const CancelToken& cancel) = 0;
+
+  // Spans of everything since the engine was opened, as a Chrome trace. Needs EngineOptions::trace.
+  // Throws Error{kOutput}.
+  virtual void write_trace(const std::string& path) = 0;
+
+  // Runs the recipe without skipping a step and writes the table that --step-cache mag reads
+  // (JSON).
+  virtual Report calibrate_step_cache(const Recipe& recipe, const std::string& table_path,
+                                      ProgressListener& progress, const CancelToken& cancel) = 0;
+
+  // The VAE's encoder alone: a picture or a video to latents (safetensors), for `t2v decode`.
+  virtual Report encode(FrameSource& source, const std::string& latents_path,
                         ProgressListener& progress, const CancelToken& cancel) = 0;
 
   // The tokenizer alone; needs no weights.

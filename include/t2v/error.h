@@ -15,6 +15,7 @@ enum class ErrorKind {
   kOutOfMemory,  // host or device                            exit 6
   kDevice,       // CUDA, driver                              exit 7
   kRemote,       // object store; worth a retry               exit 8
+  kTimeout,      // --timeout                                 exit 9, as failures of a batch
   kNumeric,      // NaN or black frames                       exit 10
   kCancelled,    // user                                      exit 130, 143
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -11,6 +12,7 @@ namespace t2v {
 enum class Stage {
   kLoadTextEncoder,
   kTextEncode,
+  kVaeEncode,  // pictures to latents
   kLoadTransformer,
   kDenoise,
   kLoadVae,
@@ -23,11 +25,17 @@ const char* stage_name(Stage stage) noexcept;
 
 struct ProgressEvent {
   Stage stage = Stage::kDenoise;
-  int64_t done = 0;         // units finished in this stage (layers, steps, frames)
-  int64_t total = 0;        // units of this stage; 0 = unknown
-  std::string expert;       // "high_noise", "low_noise" or ""
-  int64_t bytes_done = 0;   // of weights read by a loading stage
-  int64_t bytes_total = 0;  // that it will read; 0 = unknown
+  int64_t done = 0;          // units finished in this stage (layers, steps, frames)
+  int64_t total = 0;         // units of this stage; 0 = unknown
+  std::string expert;        // "high_noise", "low_noise" or ""
+  int64_t bytes_done = 0;    // of weights read by a loading stage
+  int64_t bytes_total = 0;   // that it will read; 0 = unknown
+  size_t item = 0;           // of a batch
+  int64_t together = 1;      // videos that take this step
+  bool background = false;   // beside the denoising of another video
+  bool predicted = false;    // the step came from the step cache
+  int64_t host_bytes = 0;    // of this process now; 0 = not looked at
+  int64_t device_bytes = 0;  // of tensors on the device now
 };
 
 // Called on the engine's thread, at least at the start and the end of each stage. Must be quick.

@@ -2,14 +2,18 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace t2v {
 
-enum class Solver { kUniPC, kEuler, kDpmpp };
+enum class Solver { kUniPC, kEuler, kDpmpp, kRenoise };
 enum class SigmaTable { kWan, kDiffusers };
+// Which steps are predicted instead of computed. Easy: from the latents' change. Mag: from a
+// calibrated table of the transformer's residuals.
+enum class StepCachePolicy { kOff, kEasy, kMag };
 enum class Device { kAuto, kCpu, kCuda };
 enum class Dtype { kAuto, kFp32, kBf16, kFp16 };
 enum class Backend { kFused, kReference };  // fused ops of our own, or their composed twins
@@ -24,7 +28,7 @@ enum class KvCache { kAuto, kInt8 };  // how a causal run keeps keys and values
 enum class PromptChange { kResetCross, kRecache, kFlush };
 enum class SinkRope { kAbsolute, kRelative };
 
-// "unipc", "euler", "dpm++"; "wan", "diffusers": as on the command line.
+// "unipc", "euler", "dpm++", "renoise"; "wan", "diffusers": as on the command line.
 const char* solver_name(Solver solver) noexcept;
 const char* sigma_table_name(SigmaTable table) noexcept;
 // "auto", "none", "int8", "int8-wo", "fp8"; "reset-cross", "recache", "flush"; "absolute",
@@ -32,6 +36,24 @@ const char* sigma_table_name(SigmaTable table) noexcept;
 const char* quant_name(Quant quant) noexcept;
 const char* prompt_change_name(PromptChange change) noexcept;
 const char* sink_rope_name(SinkRope rope) noexcept;
+
+// "off", "easy", "mag".
+const char* step_cache_name(StepCachePolicy policy) noexcept;
+// All values of --preset, in the order of the documentation.
+const std::vector<std::string>& preset_names();
+
+struct StepCacheOptions {
+  StepCachePolicy policy = StepCachePolicy::kOff;
+  double threshold = 0;    // 0: the policy's own for this model
+  std::string table_path;  // of mag: what `t2v calibrate-cache` wrote; "" = the model's own
+};
+
+// A picture that the user gives.
+struct Picture {
+  int64_t width = 0;         // px
+  int64_t height = 0;        // px
+  std::vector<uint8_t> rgb;  // height x width x 3
+};
 
 // From this time of the video on, another prompt.
 struct PromptAt {
@@ -59,6 +81,11 @@ struct Request {
   std::optional<uint64_t> seed;               // random when absent
   std::string latents_path;                   // initial noise; "" = from the seed
   std::string preset = "official";
+  std::vector<double> t_list;  // timesteps 0..1000, descending; a last 0 is no model call
+  std::optional<StepCacheOptions> step_cache;
+  // Image-to-video: the first frame and the last one; paths are for people and recipes.
+  std::string image_path, last_image_path;
+  std::shared_ptr<const Picture> image, last_image;
   // Causal checkpoints: "" = the model's own, none for bidirectional weights.
   std::string causal;                // a profile's name or file
   std::vector<PromptAt> prompts_at;  // ascending
@@ -96,6 +123,10 @@ struct Recipe {
   uint64_t seed = 0;
   std::string latents_path;
   std::string preset;
+  std::vector<double> t_list;  // as many as steps; empty: of the sigma table
+  StepCacheOptions step_cache;
+  std::string image_path, last_image_path;
+  std::shared_ptr<const Picture> image, last_image;
   int64_t text_len = 512;  // padded prompt length
   std::string causal;      // a profile's name or file; "" = all frames at once
   std::vector<PromptAt> prompts_at;
@@ -146,6 +177,8 @@ struct EngineOptions {
   QuantPreset quant_preset = QuantPreset::kFast;
   KvCache kv = KvCache::kAuto;
   bool force_causal = false;    // --causal with weights that nothing says were trained so
+  bool profile = false;         // kernel times, FLOP and the memory curve go into reports
+  bool trace = false;           // spans are recorded for Engine::write_trace
   bool condition_cache = true;  // prompts' keys and values are kept for later videos
   int num_threads = 0;          // 0 = all cores this process may use
   TextEncoderDevice text_encoder_device = TextEncoderDevice::kAuto;

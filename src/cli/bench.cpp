@@ -113,6 +113,7 @@ BenchOptions read_bench_options(const Flags& flags) {
   const BenchPreset* preset = read_preset(flags);
   if (preset) options.preset = preset->name;
   choose_model(flags, preset, options);
+  options.engine.profile = true;  // costs less than a hundredth: docs/benchmarks.md
   options.talk = read_talk_options(flags);
   options.request = request_of(flags, preset);
   options.repeats = flags.integer("repeats", 1, kMaxRuns).value_or(3);

@@ -87,7 +87,7 @@ Json settings_json(const Recipe& recipe) {
           {"seed", recipe.seed}};
 }
 
-// Every number that may be compared, by name; smaller is better for all but GB/s.
+// Every number that may be compared, by name; smaller is better for all but rates.
 std::vector<std::pair<std::string, double>> metrics_of(const Json& result) {
   std::vector<std::pair<std::string, double>> metrics;
   const auto add = [&](const std::string& name, const Json& value) {
@@ -104,6 +104,7 @@ std::vector<std::pair<std::string, double>> metrics_of(const Json& result) {
   add_all("step_ms", "step_ms.");
   add_all("stages_ms", "stages_ms.");
   add_all("weights", "weights.");
+  add_all("compute", "compute.");
   add_all("memory", "memory.");
   return metrics;
 }
@@ -136,6 +137,16 @@ std::string spread_rows(const Json& object, const std::string& prefix, const Jso
                                 fixed(value["high"], 1), ratio_text(ratios, prefix + name)});
   }
   return text;
+}
+
+// Of denoising, and what of the matrix peak that is.
+Json compute_json(const std::vector<Report>& reports) {
+  const double peak = reports.back().peak_flop_per_s;
+  Json rate = spread_of(reports, [](const Report& r) { return r.denoise_flop_per_s; });
+  const double median = rate["median"];
+  return {{"flop_per_s", std::move(rate)},
+          {"peak_flop_per_s", peak},
+          {"share_of_peak", peak > 0 ? Json(median / peak) : Json(nullptr)}};
 }
 
 }  // namespace
@@ -178,7 +189,8 @@ Json bench_json(const BenchRuns& runs) {
        {{"gb_per_s", traffic(&WeightTraffic::gb_per_s)},
         {"stall_ms", traffic(&WeightTraffic::stall_ms)},
         {"expert_switch_ms", traffic(&WeightTraffic::expert_switch_ms)}}},
-      {"memory", {{"host_peak", host}, {"device_peak", device}}}};
+      {"memory", {{"host_peak", host}, {"device_peak", device}}},
+      {"compute", compute_json(runs.repeats)}};
 }
 
 Json read_bench_file(const std::string& path) {
@@ -233,6 +245,16 @@ std::string bench_table(const Json& result, const Json& ratios) {
   text +=
       row("weights read, GB/s", {fixed(speed["median"], 2), fixed(speed["low"], 2),
                                  fixed(speed["high"], 2), ratio_text(ratios, "weights.gb_per_s")});
+  text += row("first video's weights, GB/s",
+              {fixed(result["first_video"]["gb_per_s"].get<double>(), 2), "", "", ""});
+  const Json& rate = result["compute"]["flop_per_s"];
+  text +=
+      row("denoising, GFLOP/s",
+          {fixed(rate["median"].get<double>() / 1e9, 1), fixed(rate["low"].get<double>() / 1e9, 1),
+           fixed(rate["high"].get<double>() / 1e9, 1), ratio_text(ratios, "compute.flop_per_s")});
+  if (const Json& share = result["compute"]["share_of_peak"]; share.is_number())
+    text += row("share of the matrix peak", {fixed(share.get<double>(), 3), "", "",
+                                             ratio_text(ratios, "compute.share_of_peak")});
   for (const char* key : {"host_peak", "device_peak"}) {
     const double bytes = result["memory"][key];
     text += row(str(key, ", GB"),

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "cli/streams.h"
 #include "core/check.h"
@@ -20,15 +21,20 @@ constexpr auto kPlainInterval = 10s;  // logs stay short
 constexpr auto kJsonInterval = 200ms;
 constexpr size_t kBarCells = 24;
 
-ProgressMode resolve(const TalkOptions& options) {
+ProgressMode resolve(const TalkOptions& options, bool is_terminal) {
   if (options.progress != ProgressMode::kAuto) return options.progress;
   if (options.verbosity == Verbosity::kQuiet) return ProgressMode::kNone;
-  return stderr_is_terminal() && !options.dumb_terminal ? ProgressMode::kBar : ProgressMode::kPlain;
+  return is_terminal && !options.dumb_terminal ? ProgressMode::kBar : ProgressMode::kPlain;
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+std::chrono::steady_clock::duration interval_of(ProgressMode mode) {
+  if (mode == ProgressMode::kBar) return kBarInterval;
+  return mode == ProgressMode::kPlain ? std::chrono::steady_clock::duration(kPlainInterval)
+                                      : kJsonInterval;
 }
+
+// Of the loop whose units are worth a time each.
+bool counts_steps(const ProgressEvent& event) { return event.stage == Stage::kDenoise; }
 
 bool is_finished(const ProgressEvent& event) {
   return event.total > 0 && event.done >= event.total;
@@ -52,6 +58,26 @@ std::string bar_of(int64_t done, int64_t total) {
 std::string rate_text(double gb_per_s) {
   char text[32];
   std::snprintf(text, sizeof text, "%.2f GB/s", gb_per_s);
+  return text;
+}
+
+// "12.3 s/step"
+std::string pace_text(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, seconds < 10 ? "%.2f s/step" : "%.1f s/step", seconds);
+  return text;
+}
+
+// "7/50" of layers or frames, "step 7/50" of steps.
+std::string count_text(const ProgressEvent& event) {
+  return str(counts_steps(event) ? "step " : "", event.done, "/", event.total);
+}
+
+// "3.20 GB", with a GPU "3.20 GB + GPU 21.10 GB"; "" when it was not looked at.
+std::string memory_text(const ProgressEvent& event) {
+  if (event.host_bytes <= 0) return "";
+  std::string text = bytes_text(event.host_bytes);
+  if (event.device_bytes > 0) text += " + GPU " + bytes_text(event.device_bytes);
   return text;
 }
 
@@ -90,143 +116,204 @@ std::string stage_words(Stage stage) {
   return words;
 }
 
-Console::Console(const TalkOptions& options)
-    : mode_(resolve(options)),
+ConsoleSurface standard_error() {
+  return {.now = [] { return std::chrono::steady_clock::now(); },
+          .write = [](std::string_view text) { write_stderr(text); },
+          .columns = [] { return terminal_columns(); },
+          .is_terminal = stderr_is_terminal()};
+}
+
+Console::Console(const TalkOptions& options, ConsoleSurface surface)
+    : mode_(resolve(options, surface.is_terminal)),
       quiet_(options.verbosity == Verbosity::kQuiet),
-      begin_(Clock::now()) {}
+      surface_(std::move(surface)) {}
 
 Console::~Console() { end_line(); }
 
-void Console::begin(const std::string& title) {
+void Console::begin(const std::string& title, size_t item) {
   end_line();
-  title_ = title;
-  visits_.clear();
-  stage_.reset();
-  begin_ = Clock::now();
+  works_[item] = {.title = title, .begin = surface_.now(), .visits = {}};
+  if (foreground_.last && foreground_.last->item == item) foreground_.last.reset();
 }
 
 void Console::on_progress(const ProgressEvent& event) {
   if (mode_ == ProgressMode::kNone) return;
-  const Clock::time_point now = Clock::now();
-  const bool first_visit = !visits_.contains(event.stage);
+  const Clock::time_point now = surface_.now();
+  const bool first_visit = !work_of(event).visits.contains(event.stage);
   const bool entered = enter(event);
-  const auto interval = mode_ == ProgressMode::kBar     ? Clock::duration(kBarInterval)
-                        : mode_ == ProgressMode::kPlain ? Clock::duration(kPlainInterval)
-                                                        : Clock::duration(kJsonInterval);
+  Track& track = event.background ? background_ : foreground_;
+  track.last = event;
   // A log gets no line for each change between stages, a rewritten line does.
   const bool fresh = first_visit || (entered && mode_ != ProgressMode::kPlain);
-  if (!fresh && !is_edge(event) && now - last_shown_ < interval) return;
-  last_shown_ = now;
-  if (mode_ == ProgressMode::kBar) show_bar(event);
-  if (mode_ == ProgressMode::kPlain) show_plain(event, first_visit);
-  if (mode_ == ProgressMode::kJson) show_json(event);
+  if (fresh || is_edge(event) || now - track.last_shown >= interval_of(mode_)) {
+    track.last_shown = now;
+    if (mode_ == ProgressMode::kBar) show_bar();
+    if (mode_ == ProgressMode::kPlain) show_plain(event, first_visit);
+    if (mode_ == ProgressMode::kJson) show_json(event);
+  }
+  if (event.stage != Stage::kVideoEncode || !is_finished(event)) return;
+  works_.erase(event.item);  // its file is whole
+  track.last.reset();
 }
 
 bool Console::enter(const ProgressEvent& event) {
-  if (stage_ == event.stage) return false;
-  stage_ = event.stage;
-  const Clock::time_point now = Clock::now();
+  const Track& track = event.background ? background_ : foreground_;
+  if (track.last && track.last->stage == event.stage && track.last->item == event.item)
+    return false;
+  const Clock::time_point now = surface_.now();
   StageVisit& visit =
-      visits_.try_emplace(event.stage, StageVisit{.first_start = now, .start = now}).first->second;
+      work_of(event)
+          .visits.try_emplace(event.stage, StageVisit{.first_start = now, .start = now})
+          .first->second;
   visit.start = now;
   visit.done_at_start = event.done;
   visit.bytes_at_start = event.bytes_done;
   return true;
 }
 
+Console::Work& Console::work_of(const ProgressEvent& event) {
+  const auto found = works_.find(event.item);
+  if (found != works_.end()) return found->second;
+  return works_.emplace(event.item, Work{.title = "", .begin = surface_.now(), .visits = {}})
+      .first->second;
+}
+
+const Console::StageVisit& Console::visit_of(const ProgressEvent& event) const {
+  return works_.at(event.item).visits.at(event.stage);
+}
+
+std::string Console::title_of(const ProgressEvent& event) const {
+  const std::string& title = works_.at(event.item).title;
+  if (title.empty()) return "";
+  return event.together > 1 ? str(title, " (+", event.together - 1, "): ") : title + ": ";
+}
+
+double Console::seconds_since(Clock::time_point start) const {
+  return std::chrono::duration<double>(surface_.now() - start).count();
+}
+
+double Console::seconds_each(const ProgressEvent& event) const {
+  const StageVisit& visit = visit_of(event);
+  const int64_t done = event.done - visit.done_at_start;
+  return done > 0 ? seconds_since(visit.start) / static_cast<double>(done) : -1;
+}
+
 double Console::seconds_left(const ProgressEvent& event) const {
-  const StageVisit& visit = visits_.at(event.stage);
-  const bool by_bytes = event.bytes_total > 0;
-  const int64_t done =
-      by_bytes ? event.bytes_done - visit.bytes_at_start : event.done - visit.done_at_start;
-  const int64_t left = by_bytes ? event.bytes_total - event.bytes_done : event.total - event.done;
+  if (event.bytes_total <= 0) {
+    const double each = seconds_each(event);
+    const int64_t left = event.total - event.done;
+    return each < 0 || left < 0 ? -1 : each * static_cast<double>(left);
+  }
+  const StageVisit& visit = visit_of(event);
+  const int64_t done = event.bytes_done - visit.bytes_at_start;
+  const int64_t left = event.bytes_total - event.bytes_done;
   if (done <= 0 || left < 0) return -1;
   return seconds_since(visit.start) / static_cast<double>(done) * static_cast<double>(left);
 }
 
 double Console::gb_per_s(const ProgressEvent& event) const {
-  const StageVisit& visit = visits_.at(event.stage);
+  const StageVisit& visit = visit_of(event);
   const double seconds = seconds_since(visit.start);
   if (event.bytes_done <= visit.bytes_at_start || seconds <= 0) return -1;
   return static_cast<double>(event.bytes_done - visit.bytes_at_start) / 1e9 / seconds;
 }
 
-void Console::show_bar(const ProgressEvent& event) {
-  std::string line = title_.empty() ? "" : title_ + ": ";
-  line += stage_words(event.stage);
+// What is worked on in the foreground; behind it what goes on beside.
+void Console::show_bar() {
+  const auto& front = foreground_.last ? foreground_.last : background_.last;
+  const ProgressEvent& event = *front;
+  std::string line = title_of(event) + stage_words(event.stage);
   if (event.bytes_total > 0) {
     line += str(bar_of(event.bytes_done, event.bytes_total), bytes_text(event.bytes_done), " of ",
                 bytes_text(event.bytes_total));
   } else if (event.total > 0) {
-    line += str(bar_of(event.done, event.total), event.done, "/", event.total);
+    line += bar_of(event.done, event.total) + count_text(event);
   }
   if (const double rate = gb_per_s(event); rate >= 0) line += "  " + rate_text(rate);
   if (!event.expert.empty()) line += "  " + event.expert;
+  if (const double each = seconds_each(event); each >= 0 && counts_steps(event))
+    line += "  " + pace_text(each);
   if (const double left = seconds_left(event); left >= 0)
     line += "  " + duration_text(left) + " left";
+  if (const std::string memory = memory_text(event); !memory.empty()) line += "  " + memory;
+  if (foreground_.last && background_.last) {
+    const ProgressEvent& beside = *background_.last;
+    line += str("  | ", title_of(beside), stage_words(beside.stage));
+    if (beside.total > 0) line += " " + count_text(beside);
+  }
   // Wrapped lines could not be rewritten.
   line = core::escape_control(line).substr(
-      0, static_cast<size_t>(std::max(terminal_columns() - 1, 10)));
-  write_stderr(str("\r\x1b[K", line));
+      0, static_cast<size_t>(std::max(surface_.columns() - 1, 10)));
+  surface_.write(str("\r\x1b[K", line));
   line_open_ = true;
 }
 
 void Console::show_plain(const ProgressEvent& event, bool first_visit) {
-  std::string line = str("t2v: ", title_.empty() ? "" : title_ + ": ", stage_words(event.stage));
+  std::string line = str("t2v: ", title_of(event), stage_words(event.stage));
   if (!event.expert.empty()) line += str(" (", event.expert, ")");
   const double rate = gb_per_s(event);
   if (is_finished(event)) {
-    line += str(" done in ", duration_text(seconds_since(visits_.at(event.stage).first_start)));
+    line += str(" done in ", duration_text(seconds_since(visit_of(event).first_start)));
     if (rate >= 0) line += str(", ", bytes_text(event.bytes_done), ", ", rate_text(rate));
   } else if (!first_visit && (event.total > 0 || event.bytes_total > 0)) {
     line += event.bytes_total > 0
                 ? str(" ", bytes_text(event.bytes_done), " of ", bytes_text(event.bytes_total))
-                : str(" ", event.done, "/", event.total);
+                : " " + count_text(event);
     if (rate >= 0) line += ", " + rate_text(rate);
+    if (const double each = seconds_each(event); each >= 0 && counts_steps(event))
+      line += ", " + pace_text(each);
     if (const double left = seconds_left(event); left >= 0)
       line += str(", ", duration_text(left), " left");
+    if (const std::string memory = memory_text(event); !memory.empty()) line += ", " + memory;
   }
-  write_stderr(core::escape_control(line) + "\n");
+  surface_.write(core::escape_control(line) + "\n");
 }
 
 void Console::show_json(const ProgressEvent& event) {
-  nlohmann::ordered_json line = {
-      {"event", "progress"},
-      {"stage", stage_name(event.stage)},
-      {"done", event.done},
-      {"total", event.total},
-      {"expert", event.expert},
-      {"elapsed_ms",
-       std::round(std::chrono::duration<double, std::milli>(Clock::now() - begin_).count())}};
+  const Work& work = works_.at(event.item);
+  nlohmann::ordered_json line = {{"event", "progress"},
+                                 {"stage", stage_name(event.stage)},
+                                 {"done", event.done},
+                                 {"total", event.total},
+                                 {"expert", event.expert},
+                                 {"elapsed_ms", std::round(seconds_since(work.begin) * 1000)},
+                                 {"item", event.item},
+                                 {"together", event.together},
+                                 {"background", event.background},
+                                 {"host_bytes", event.host_bytes},
+                                 {"device_bytes", event.device_bytes}};
   if (is_loading(event)) {
     line["bytes_done"] = event.bytes_done;
     line["bytes_total"] = event.bytes_total;
     line["gb_per_s"] = std::max(gb_per_s(event), 0.0);
   }
+  if (counts_steps(event)) line["predicted"] = event.predicted;
+  if (const double each = seconds_each(event); each >= 0 && counts_steps(event))
+    line["s_per_step"] = each;
   if (const double left = seconds_left(event); left >= 0) line["eta_ms"] = std::round(left * 1000);
-  if (!title_.empty()) line["title"] = title_;
-  write_stderr(line.dump() + "\n");
+  if (!work.title.empty()) line["title"] = work.title;
+  surface_.write(line.dump() + "\n");
 }
 
 void Console::end_line() noexcept {
-  if (line_open_) write_stderr("\r\x1b[K");
+  if (line_open_) surface_.write("\r\x1b[K");
   line_open_ = false;
 }
 
 void Console::tell(const std::string& text) {
   if (quiet_ || mode_ == ProgressMode::kJson || text.empty()) return;
   end_line();
-  write_stderr(text);
+  surface_.write(text);
 }
 
 void Console::tell_json(const std::string& line) {
-  if (mode_ == ProgressMode::kJson) write_stderr(line + "\n");
+  if (mode_ == ProgressMode::kJson) surface_.write(line + "\n");
 }
 
 void Console::warn(const std::string& text) {
   if (quiet_) return;
   end_line();
-  write_stderr("t2v: warning: " + core::escape_control(text) + "\n");
+  surface_.write("t2v: warning: " + core::escape_control(text) + "\n");
 }
 
 }  // namespace t2v::cli

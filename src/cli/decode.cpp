@@ -7,9 +7,11 @@
 #include "cli/engine_options.h"
 #include "cli/output_names.h"
 #include "cli/parts.h"
+#include "cli/profile_json.h"
 #include "cli/report.h"
 #include "cli/signals.h"
 #include "cli/streams.h"
+#include "cli/summary.h"
 #include "cli/video_output.h"
 #include "core/check.h"
 
@@ -69,8 +71,10 @@ void run_decode(const Invocation& invocation) {
   names.add(latents, "LATENTS");
   names.add(path, "--output");
   names.add(options.talk.profile_path, "--profile");
+  names.add(options.talk.trace_path, "--trace");
   require_video_target(with_path(options.sink, path));
   require_file_path(options.talk.profile_path, "--profile");
+  require_file_path(options.talk.trace_path, "--trace");
   const auto engine = options.preview ? nullptr : load_engine(options.engine);
   throw_if_interrupted();
 
@@ -89,6 +93,7 @@ void run_decode(const Invocation& invocation) {
     const std::string recipe = engine ? engine->recipe_json(report.recipe) : "";
     write_file(options.talk.profile_path, join_profiles({profile_json(report, recipe)}));
   }
+  if (engine && !options.talk.trace_path.empty()) engine->write_trace(options.talk.trace_path);
   if (path != "-") write_stdout(path + "\n");
 }
 

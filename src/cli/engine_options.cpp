@@ -133,6 +133,8 @@ EngineOptions read_running_options(const Flags& flags) {
   options.kv = flags.choice<KvCache>("kv", {{"auto", KvCache::kAuto}, {"int8", KvCache::kInt8}})
                    .value_or(KvCache::kAuto);
   options.force_causal = flags.has("force-causal");
+  options.profile = flags.has("profile");
+  options.trace = flags.has("trace");
   options.condition_cache =
       flags.choice<bool>("condition-cache", {{"on", true}, {"off", false}}).value_or(true);
   options.num_threads = static_cast<int>(flags.integer("threads", 1, kMaxThreads).value_or(0));

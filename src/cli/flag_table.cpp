@@ -10,10 +10,11 @@ namespace {
 
 constexpr auto kSwitch = Arity::kSwitch;
 constexpr auto kValue = Arity::kValue;
-constexpr unsigned kMedia = kGenerate | kDecode;  // commands that write a video
-constexpr unsigned kMakers = kGenerate | kBench;  // commands that run the whole pipe
-constexpr unsigned kRunners = kMedia | kBench;
-constexpr unsigned kWeightUsers = kGenerate | kDecode | kPresets | kBench | kQuantize;
+constexpr unsigned kMedia = kGenerate | kDecode;        // commands that write a video
+constexpr unsigned kSamplers = kGenerate | kCalibrate;  // commands that read prompts and sample
+constexpr unsigned kMakers = kSamplers | kBench;        // commands that run the whole pipe
+constexpr unsigned kRunners = kMedia | kMakers | kEncode;
+constexpr unsigned kWeightUsers = kRunners | kPresets | kQuantize | kDoctor;
 constexpr unsigned kModelUsers = kWeightUsers | kTokenize;
 constexpr unsigned kLineAndRecipe = kPromptLine | kRecipe;
 constexpr unsigned kLater = 0;
@@ -32,20 +33,29 @@ constexpr std::array kCommands{
             "compares a model's files with its manifest"},
     Command{kQuantize, "quantize", "MODEL -o FOLDER [--report FILE] [flags]",
             "writes an INT8 copy of a model, with the error of every layer"},
+    Command{kEncode, "encode", "VIDEO -o LATENTS [flags]",
+            "turns a picture or a video into latents, for t2v decode"},
+    Command{kDoctor, "doctor", "[-m MODEL] [--json]",
+            "tells what this machine is good for, and what stands in the way"},
+    Command{kCalibrate, "calibrate-cache", "[-m MODEL] --prompt TEXT [-o FILE]",
+            "makes the table that --step-cache mag needs"},
+    Command{kCompletion, "completion", "bash | zsh | fish | man",
+            "prints a completion script of a shell, or the man page"},
 };
 
-constexpr std::array kLaterCommands{std::string_view("encode"), std::string_view("doctor")};
+constexpr std::array<std::string_view, 0> kLaterCommands{};
 
 constexpr std::array kFlags{
     // What to make.
-    Flag{"prompt", 'p', kValue, kGenerate | kTokenize, Group::kMain, "TEXT",
+    Flag{"prompt", 'p', kValue, kSamplers | kTokenize, Group::kMain, "TEXT",
          "what the video shows; repeatable; @FILE reads a file, - standard input", "", kRecipe},
     Flag{"prompts", 0, kValue, kGenerate | kTokenize, Group::kMain, "FILE",
-         ".txt: one prompt a line, # comments; .jsonl: fields named like the flags", "prompt-file"},
-    Flag{"negative-prompt", 'n', kValue, kGenerate, Group::kMain, "TEXT",
+         ".txt: one prompt a line, # comments; .jsonl, .csv: fields named like the flags",
+         "prompt-file"},
+    Flag{"negative-prompt", 'n', kValue, kSamplers, Group::kMain, "TEXT",
          "what to stay away from; \"\" for none (the model's own)", "", kLineAndRecipe},
     Flag{"output", 'o', kValue, kMedia, Group::kMain, "PATH",
-         "FILE.mp4 .mov .mkv .webm .gif .png (folder of frames), or - for standard output;\n"
+         "FILE.mp4 .mov .mkv .webm .webp .gif .png (folder of frames), or - for standard output;\n"
          "for several videos a folder or a name with {index} {seed} {slug}",
          "save-file"},
     Flag{"seed", 0, kValue, kMakers, Group::kMain, "N",
@@ -53,10 +63,13 @@ constexpr std::array kFlags{
     Flag{"count", 0, kValue, kGenerate, Group::kMain, "N",
          "N videos a prompt, seeds from --seed on (1)", ""},
     Flag{"output", 'o', kValue, kQuantize, Group::kMain, "FOLDER", "where the model goes", ""},
+    Flag{"output", 'o', kValue, kEncode, Group::kMain, "FILE", "where the latents go", ""},
+    Flag{"output", 'o', kValue, kCalibrate, Group::kMain, "FILE",
+         "where the table goes (t2v-step-cache.json in the model's folder)", ""},
     Flag{"report", 0, kValue, kQuantize, Group::kMain, "FILE",
          "the error of every layer as JSON (the worst ten on stderr)", ""},
-    Flag{"preset", 0, kValue, kGenerate, Group::kMain, "NAME", "official or diffusers (official)",
-         "", kLineAndRecipe},
+    Flag{"preset", 0, kValue, kSamplers, Group::kMain, "NAME", "see t2v presets (official)", "",
+         kLineAndRecipe},
     Flag{
         "preset", 0, kValue, kBench, Group::kMain, "NAME",
         "tiny, 1.3b-480p, a14b-480p, a14b-720p or mlperf: size, frames and steps (the model's own)",
@@ -85,15 +98,15 @@ constexpr std::array kFlags{
          "instead of the model's own", "vae-path", kRecipe},
     Flag{"tokenizer", 0, kValue, kModelUsers | kInspect, Group::kModel, "FILE",
          "SentencePiece model, instead of the model's own", "tokenizer-path", kRecipe},
-    Flag{"lora", 0, kValue, kGenerate | kQuantize, Group::kModel, "FILE[@high|low][:W]",
+    Flag{"lora", 0, kValue, kSamplers | kQuantize, Group::kModel, "FILE[@high|low][:W]",
          "adds a LoRA with weight W (1) to one expert or to both; repeatable;\n"
          "without @: by high_noise or low_noise in its path, else both",
          ""},
-    Flag{"lora-high", 0, kValue, kGenerate | kQuantize, Group::kModel, "FILE[:W]",
+    Flag{"lora-high", 0, kValue, kSamplers | kQuantize, Group::kModel, "FILE[:W]",
          "--lora of the high-noise expert; repeatable", ""},
-    Flag{"lora-low", 0, kValue, kGenerate | kQuantize, Group::kModel, "FILE[:W]",
+    Flag{"lora-low", 0, kValue, kSamplers | kQuantize, Group::kModel, "FILE[:W]",
          "--lora of the low-noise expert; repeatable", ""},
-    Flag{"lora-lenient", 0, kSwitch, kGenerate | kQuantize, Group::kModel, "",
+    Flag{"lora-lenient", 0, kSwitch, kSamplers | kQuantize, Group::kModel, "",
          "LoRA tensors that do not fit the model are warnings", ""},
     Flag{"ignore-extra", 0, kSwitch, kWeightUsers | kInspect, Group::kModel, "",
          "tensors that the model does not know are no error", ""},
@@ -112,17 +125,24 @@ constexpr std::array kFlags{
     Flag{"height", 'H', kValue, kMakers, Group::kPicture, "PX", "", "", kLineAndRecipe},
     Flag{"frames", 'f', kValue, kMakers, Group::kPicture, "N", "4n+1",
          "frame-num num-frames video-frames", kLineAndRecipe},
+    Flag{"frames", 'f', kValue, kEncode, Group::kPicture, "N", "the first N alone (all)", ""},
     Flag{"seconds", 0, kValue, kGenerate, Group::kPicture, "S", "instead of --frames", "",
          kPromptLine},
     Flag{"fps", 0, kValue, kMedia, Group::kPicture, "F", "frames per second (the model's own)", "",
          kLineAndRecipe},
+    Flag{"preview", 0, kValue, kGenerate, Group::kReports, "FILE",
+         "a small picture of the video after each step (.png, .jpg)", ""},
+    Flag{"trace", 0, kValue, kGenerate | kDecode, Group::kReports, "FILE",
+         "spans of everything, for Perfetto or chrome://tracing", ""},
+    Flag{"metrics-file", 0, kValue, kGenerate, Group::kReports, "FILE",
+         "Prometheus text for a node exporter, written as videos end", ""},
     Flag{"preview", 0, kSwitch, kDecode, Group::kPicture, "",
          "a quick look without a VAE or any model: a linear map of the channels to colours", ""},
     // Sampling.
     Flag{"steps", 0, kValue, kMakers, Group::kSampling, "N", "", "sample-steps num-inference-steps",
          kLineAndRecipe},
-    Flag{"solver", 0, kValue, kMakers, Group::kSampling, "NAME", "unipc, euler or dpm++ (unipc)",
-         "sample-solver sampling-method", kLineAndRecipe},
+    Flag{"solver", 0, kValue, kMakers, Group::kSampling, "NAME",
+         "unipc, euler, dpm++ or renoise (unipc)", "sample-solver sampling-method", kLineAndRecipe},
     Flag{"shift", 0, kValue, kMakers, Group::kSampling, "S", "schedule warp",
          "sample-shift flow-shift", kLineAndRecipe},
     Flag{"sigma-table", 0, kValue, kMakers, Group::kSampling, "NAME", "wan or diffusers (wan)", "",
@@ -137,6 +157,14 @@ constexpr std::array kFlags{
          "boundary-ratio moe-boundary", kLineAndRecipe},
     Flag{"latents", 0, kValue, kGenerate, Group::kSampling, "FILE",
          "initial noise: safetensors, tensor 'latents'", "", kLineAndRecipe},
+    Flag{"t-list", 0, kValue, kMakers, Group::kSampling, "A,B,C",
+         "explicit timesteps of a distilled model, 1000 to 0", "", kLineAndRecipe},
+    Flag{"step-cache", 0, kValue, kMakers, Group::kSampling, "MODE",
+         "skip predictable steps: off, easy[:THRESHOLD] or mag[:FILE] (off)", "", kLineAndRecipe},
+    Flag{"image", 'i', kValue, kSamplers, Group::kSampling, "FILE",
+         "image-to-video: the first frame", "init-img", kLineAndRecipe},
+    Flag{"last-image", 0, kValue, kSamplers, Group::kSampling, "FILE",
+         "image-to-video: the last frame", "end-img", kLineAndRecipe},
     // Causal checkpoints: a video of any length, chunk after chunk.
     Flag{"causal", 0, kValue, kGenerate, Group::kCausal, "PROFILE",
          "generates chunk after chunk with weights that were trained so: self-forcing,\n"
@@ -154,12 +182,37 @@ constexpr std::array kFlags{
          "keys and values of past frames: auto or int8 (auto: 16-bit where it fits)", ""},
     Flag{"force-causal", 0, kSwitch, kGenerate, Group::kCausal, "",
          "--causal although nothing says that the weights were trained so", ""},
-    // The video file.
-    Flag{"codec", 0, kValue, kMedia, Group::kVideo, "NAME", "libavcodec's name (libx264)", ""},
-    Flag{"crf", 0, kValue, kMedia, Group::kVideo, "N", "quality, lower is better (18)", ""},
-    Flag{"pix-fmt", 0, kValue, kMedia, Group::kVideo, "NAME", "pixel format (yuv420p)", ""},
-    Flag{"encoder-preset", 0, kValue, kMedia, Group::kVideo, "NAME", "the encoder's own preset",
+    // Many videos, unattended.
+    Flag{"results", 0, kValue, kGenerate, Group::kBatch, "FILE",
+         "one line of JSON a video as it ends (results.jsonl beside the videos of a batch)", ""},
+    Flag{"resume", 0, kSwitch, kGenerate, Group::kBatch, "",
+         "leave out videos that are done, go on with those that were interrupted", ""},
+    Flag{"checkpoint-every", 0, kValue, kGenerate, Group::kBatch, "MIN",
+         "save the state of a video for --resume so often (only when interrupted)", ""},
+    Flag{"retries", 0, kValue, kGenerate, Group::kBatch, "N", "of a video that failed (0)", ""},
+    Flag{"timeout", 0, kValue, kGenerate, Group::kBatch, "S", "seconds for one video (none)", ""},
+    Flag{"fail-fast", 0, kSwitch, kGenerate, Group::kBatch, "", "stop at the first failure", ""},
+    Flag{"shard", 0, kValue, kGenerate, Group::kBatch, "I/N",
+         "only every N-th video, from the I-th (0 to N-1) on; auto: from SLURM_ARRAY_TASK_ID,\n"
+         "JOB_COMPLETION_INDEX or RANK",
          ""},
+    Flag{"block-list", 0, kValue, kGenerate, Group::kBatch, "FILE",
+         "refuse prompts with these words, or /regular expressions/, one a line", ""},
+    // The video file.
+    Flag{"watermark", 0, kValue, kMedia, Group::kVideo, "TEXT|PNG", "a visible mark in a corner",
+         "", kRecipe},
+    Flag{"c2pa-cert", 0, kValue, kMedia, Group::kVideo, "FILE",
+         "sign the video (C2PA): certificate chain, PEM", ""},
+    Flag{"c2pa-key", 0, kValue, kMedia, Group::kVideo, "FILE", "private key of --c2pa-cert, PEM",
+         ""},
+    Flag{"codec", 0, kValue, kMedia, Group::kVideo, "NAME", "libavcodec's name (libx264)", "",
+         kRecipe},
+    Flag{"crf", 0, kValue, kMedia, Group::kVideo, "N", "quality, lower is better (18)", "",
+         kRecipe},
+    Flag{"pix-fmt", 0, kValue, kMedia, Group::kVideo, "NAME", "pixel format (yuv420p)", "",
+         kRecipe},
+    Flag{"encoder-preset", 0, kValue, kMedia, Group::kVideo, "NAME", "the encoder's own preset", "",
+         kRecipe},
     Flag{"no-metadata", 0, kSwitch, kMedia, Group::kVideo, "", "do not embed the recipe", ""},
     // How to run.
     Flag{"device", 0, kValue, kRunners, Group::kRunning, "NAME", "auto, cpu or cuda[:N] (auto)",
@@ -209,8 +262,8 @@ constexpr std::array kFlags{
          "final latents and recipe, for t2v decode", ""},
     Flag{"dump", 0, kValue, kGenerate, Group::kReports, "FILE",
          "every intermediate tensor, for parity checks", ""},
-    Flag{"json", 0, kSwitch, kInspect | kPresets | kVerify | kQuantize, Group::kReports, "",
-         "print JSON", ""},
+    Flag{"json", 0, kSwitch, kInspect | kPresets | kVerify | kQuantize | kDoctor, Group::kReports,
+         "", "print JSON", ""},
     Flag{"json", 0, Arity::kOptionalValue, kBench, Group::kReports, "FILE",
          "the result as JSON; on standard output instead of the table without FILE", ""},
     Flag{"command", 0, kSwitch, kInspect, Group::kReports, "",
@@ -220,25 +273,6 @@ constexpr std::array kFlags{
     Flag{"quiet", 'q', kSwitch, kAllCommands, Group::kReports, "", "errors only", ""},
     Flag{"help", 'h', kSwitch, kAllCommands, Group::kReports, "", "this text", ""},
     Flag{"version", 0, kSwitch, kAllCommands, Group::kReports, "", "the version of t2v", ""},
-    // Known, not in this version.
-    Flag{"image", 'i', kValue, kLater, Group::kMain, "", "", "init-img"},
-    Flag{"last-image", 0, kValue, kLater, Group::kMain, "", "", "end-img"},
-    Flag{"step-cache", 0, kValue, kLater, Group::kMain, "off", "", ""},
-    Flag{"t-list", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"preview", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"checkpoint-every", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"resume", 0, kSwitch, kLater, Group::kMain, "", "", ""},
-    Flag{"retries", 0, kValue, kLater, Group::kMain, "0", "", ""},
-    Flag{"timeout", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"fail-fast", 0, kSwitch, kLater, Group::kMain, "", "", ""},
-    Flag{"shard", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"results", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"block-list", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"watermark", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"c2pa-cert", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"c2pa-key", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"trace", 0, kValue, kLater, Group::kMain, "", "", ""},
-    Flag{"metrics-file", 0, kValue, kLater, Group::kMain, "", "", ""},
 };
 
 // Edits (insert, delete, replace, swap of neighbours) between two names.

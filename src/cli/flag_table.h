@@ -18,7 +18,11 @@ enum CommandBit : unsigned {
   kVerify = 32,
   kBench = 64,
   kQuantize = 128,
-  kAllCommands = 255,
+  kEncode = 256,
+  kDoctor = 512,
+  kCalibrate = 1024,
+  kCompletion = 2048,
+  kAllCommands = 4095,
 };
 
 struct Command {
@@ -37,7 +41,17 @@ enum PlaceBit : unsigned {
 };
 
 // Headings of the help text, in its order.
-enum class Group { kMain, kModel, kPicture, kSampling, kCausal, kVideo, kRunning, kReports };
+enum class Group {
+  kMain,
+  kModel,
+  kPicture,
+  kSampling,
+  kCausal,
+  kBatch,
+  kVideo,
+  kRunning,
+  kReports
+};
 
 struct Flag {
   std::string_view name;  // long name with hyphens, without the leading two

@@ -14,8 +14,9 @@ constexpr size_t kHelpColumn = 32;
 constexpr std::pair<Group, const char*> kGroups[] = {
     {Group::kMain, "What to make"},         {Group::kModel, "Model files"},
     {Group::kPicture, "Picture and time"},  {Group::kSampling, "Sampling"},
-    {Group::kCausal, "Causal checkpoints"}, {Group::kVideo, "Video file"},
-    {Group::kRunning, "How to run"},        {Group::kReports, "What to tell"},
+    {Group::kCausal, "Causal checkpoints"}, {Group::kBatch, "Many videos"},
+    {Group::kVideo, "Video file"},          {Group::kRunning, "How to run"},
+    {Group::kReports, "What to tell"},
 };
 
 std::string flag_line(const Flag& flag) {
@@ -43,6 +44,8 @@ std::string flag_line(const Flag& flag) {
 
 }  // namespace
 
+std::span<const std::pair<Group, const char*>> flag_groups() { return kGroups; }
+
 std::string program_help() {
   std::string text =
       "t2v turns text into video with Wan models.\n\n"
@@ -51,17 +54,17 @@ std::string program_help() {
       "Commands:\n";
   for (const Command& command : commands()) {
     text +=
-        str("  ", command.name, std::string(12 - command.name.size(), ' '), command.summary, "\n");
+        str("  ", command.name, std::string(17 - command.name.size(), ' '), command.summary, "\n");
   }
   return text +
          "\nt2v COMMAND --help tells a command's flags; t2v --version the version.\n"
          "Exit codes: 0 done, 1 bug, 2 usage, 3 model, 4 input, 5 output, 6 memory, 7 device,\n"
-         "8 remote storage, 10 numeric failure, 130 and 143 interrupted.\n";
+         "8 remote storage, 9 batch with failures, 10 numeric failure, 130 and 143 interrupted.\n";
 }
 
 std::string command_help(const Command& command) {
   std::string text = str("t2v ", command.name, " ", command.usage, "\n", command.summary, "\n");
-  for (const auto& [group, title] : kGroups) {
+  for (const auto& [group, title] : flag_groups()) {
     std::string lines;
     for (const Flag& flag : flags()) {
       if ((flag.commands & command.bit) != 0 && flag.group == group) lines += flag_line(flag);

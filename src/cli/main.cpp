@@ -1,12 +1,11 @@
 // The program: picks the command, and turns every exception into one line and an exit code.
 #include <cstdlib>
-#include <filesystem>
 #include <new>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/exit_codes.h"
 #include "cli/flag_table.h"
 #include "cli/help.h"
 #include "cli/options.h"
@@ -23,32 +22,6 @@ namespace t2v::cli {
 
 namespace {
 
-int exit_code(ErrorKind kind) noexcept {
-  switch (kind) {
-    case ErrorKind::kInternal:
-      return 1;
-    case ErrorKind::kUsage:
-      return 2;
-    case ErrorKind::kModel:
-      return 3;
-    case ErrorKind::kInput:
-      return 4;
-    case ErrorKind::kOutput:
-      return 5;
-    case ErrorKind::kOutOfMemory:
-      return 6;
-    case ErrorKind::kDevice:
-      return 7;
-    case ErrorKind::kRemote:
-      return 8;
-    case ErrorKind::kNumeric:
-      return 10;
-    case ErrorKind::kCancelled:
-      return 128 + (caught_signal() != 0 ? caught_signal() : 2);
-  }
-  return 1;
-}
-
 void set_log_level_of(Verbosity verbosity) {
   switch (verbosity) {
     case Verbosity::kQuiet:
@@ -62,12 +35,8 @@ void set_log_level_of(Verbosity verbosity) {
   }
 }
 
-void run(const Invocation& invocation, Aftermath& aftermath) {
-  Problems ignored;  // the command reports them
-  set_log_level_of(read_talk_options(Flags(invocation.settings, ignored)).verbosity);
+void run_other(const Invocation& invocation) {
   switch (invocation.command->bit) {
-    case kGenerate:
-      return run_generate(invocation, aftermath);
     case kDecode:
       return run_decode(invocation);
     case kInspect:
@@ -82,6 +51,14 @@ void run(const Invocation& invocation, Aftermath& aftermath) {
       return run_bench(invocation);
     case kQuantize:
       return run_quantize(invocation);
+    case kCalibrate:
+      return run_calibrate(invocation);
+    case kEncode:
+      return run_encode(invocation);
+    case kCompletion:
+      return run_completion(invocation);
+    case kGenerate:
+    case kDoctor:
     case kAllCommands:
       break;
   }
@@ -89,7 +66,16 @@ void run(const Invocation& invocation, Aftermath& aftermath) {
               "command without a function; this is a bug in t2v, please report it");
 }
 
-void run_arguments(const std::vector<std::string>& arguments, Aftermath& aftermath) {
+CommandEnd run(const Invocation& invocation) {
+  Problems ignored;  // the command reports them
+  set_log_level_of(read_talk_options(Flags(invocation.settings, ignored)).verbosity);
+  if (invocation.command->bit == kGenerate) return run_generate(invocation);
+  if (invocation.command->bit == kDoctor) return run_doctor(invocation);
+  run_other(invocation);
+  return CommandEnd::kDone;
+}
+
+CommandEnd run_arguments(const std::vector<std::string>& arguments) {
   if (arguments.empty()) write_stderr(program_help());
   const Invocation invocation = read_invocation(arguments);
   if (invocation.help) {
@@ -97,8 +83,9 @@ void run_arguments(const std::vector<std::string>& arguments, Aftermath& afterma
   } else if (invocation.version) {
     write_stdout(core::str("t2v ", kVersion, "\n"));
   } else {
-    run(invocation, aftermath);
+    return run(invocation);
   }
+  return CommandEnd::kDone;
 }
 
 // The one line on standard error.
@@ -106,24 +93,19 @@ void print_error(const std::string& message) noexcept {
   write_stderr("t2v: error: " + core::escape_control(message) + "\n");
 }
 
-std::string with_aftermath(const std::string& message, const Aftermath& aftermath) {
-  if (aftermath.rescued_latents.empty() || message.find("t2v decode") != std::string::npos) {
-    return message;
-  }
-  std::error_code ignored;
-  const auto written = std::filesystem::last_write_time(aftermath.rescued_latents, ignored);
-  if (ignored || written < aftermath.not_before) return message;
-  return message + "; the latents are saved, try " + aftermath.decode_command;
-}
-
 int guarded_main(const std::vector<std::string>& arguments) noexcept {
-  Aftermath aftermath;
   try {
-    run_arguments(arguments, aftermath);
+    switch (run_arguments(arguments)) {
+      case CommandEnd::kDone:
+        return 0;
+      case CommandEnd::kSomeFailed:
+        return kBatchFailures;
+      case CommandEnd::kUnfit:
+        return kUnfitMachine;
+    }
     return 0;
   } catch (const Error& error) {
-    print_error(error.kind() == ErrorKind::kCancelled ? error.what()
-                                                      : with_aftermath(error.what(), aftermath));
+    print_error(error.what());
     return exit_code(error.kind());
   } catch (const std::bad_alloc&) {
     print_error(

@@ -8,6 +8,7 @@
 #include "cli/config_file.h"
 #include "cli/numbers.h"
 #include "cli/prompt_at.h"
+#include "cli/sampling_words.h"
 #include "core/check.h"
 #include "core/module.h"
 
@@ -19,12 +20,8 @@ using core::str;
 
 constexpr int64_t kMaxSide = 16384;  // px; keeps every product of sizes within 64 bits
 constexpr int64_t kMaxFrames = 100001;
-constexpr int64_t kMaxSteps = 1000;  // the model's own number of training timesteps
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
+constexpr int64_t kMaxSteps = 1000;   // the model's own number of training timesteps
+constexpr uint64_t kMlperfSeed = 42;  // the benchmark's
 
 void add_environment(const Command& command, std::vector<Setting>& settings) {
   for (const auto& [variable, name] : {std::pair{"T2V_MODEL", "model"},
@@ -44,12 +41,19 @@ void add_environment(const Command& command, std::vector<Setting>& settings) {
 
 }  // namespace
 
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
 std::string user_cache_folder() {
   const std::string cache = environment("XDG_CACHE_HOME");
   if (cache.starts_with('/')) return cache + "/t2v";
   const std::string home = environment("HOME");
   return home.empty() ? "" : home + "/.cache/t2v";
 }
+
+std::string c2pa_library() { return environment("T2V_C2PA_LIB"); }
 
 std::string shipped_model() {
   const fs::path own = core::own_folder();
@@ -109,19 +113,16 @@ void read_length(const Flags& flags, Request& request) {
   }
 }
 
-// Later presets are known by name, so that the message can tell them from typing errors.
 void read_preset(const Flags& flags, Request& request) {
   const Setting* setting = flags.find("preset");
   if (!setting) return;
   request.preset = setting->value;
-  constexpr std::string_view kNow[] = {"official", "diffusers"};
-  constexpr std::string_view kLater[] = {"mlperf",  "lightning-4", "draft",
-                                         "preview", "standard",    "high"};
-  if (std::find(std::begin(kNow), std::end(kNow), setting->value) != std::end(kNow)) return;
-  const bool later =
-      std::find(std::begin(kLater), std::end(kLater), setting->value) != std::end(kLater);
-  flags.refuse(*setting, later ? "is not in this version of t2v, which has official, diffusers"
-                               : "is not one of official, diffusers");
+  if (request.preset == "mlperf" && !request.seed) request.seed = kMlperfSeed;
+  const auto& names = preset_names();
+  if (std::find(names.begin(), names.end(), setting->value) != names.end()) return;
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  flags.refuse(*setting, "is not one of " + list);
 }
 
 // guidance_scale of the command line also beats the per-expert values of a config file.
@@ -137,6 +138,21 @@ void read_guidance(const Flags& flags, Request& request) {
     request.guidance_scale_high = flags.real("guidance-scale-high", kRange);
   if (!beaten("guidance-scale-low"))
     request.guidance_scale_low = flags.real("guidance-scale-low", kRange);
+}
+
+void read_steps(const Flags& flags, Request& request) {
+  std::string why;
+  if (const Setting* setting = flags.find("t-list")) {
+    if (auto list = parse_t_list(setting->value, why)) {
+      request.t_list = std::move(*list);
+    } else {
+      flags.refuse(*setting, why);
+    }
+  }
+  if (const Setting* setting = flags.find("step-cache")) {
+    request.step_cache = parse_step_cache(setting->value, why);
+    if (!request.step_cache) flags.refuse(*setting, why);
+  }
 }
 
 void read_causal(const Flags& flags, Request& request) {
@@ -265,8 +281,10 @@ Request read_request(const Flags& flags) {
   read_length(flags, request);
   request.fps = flags.real("fps", {.low = 0, .high = 1000, .low_open = true});
   request.steps = flags.integer("steps", 1, kMaxSteps);
-  request.solver = flags.choice<Solver>(
-      "solver", {{"unipc", Solver::kUniPC}, {"euler", Solver::kEuler}, {"dpm++", Solver::kDpmpp}});
+  request.solver = flags.choice<Solver>("solver", {{"unipc", Solver::kUniPC},
+                                                   {"euler", Solver::kEuler},
+                                                   {"dpm++", Solver::kDpmpp},
+                                                   {"renoise", Solver::kRenoise}});
   request.sigma_table = flags.choice<SigmaTable>(
       "sigma-table", {{"wan", SigmaTable::kWan}, {"diffusers", SigmaTable::kDiffusers}});
   request.shift = flags.real("shift", {.low = 0, .high = 1000, .low_open = true});
@@ -274,7 +292,10 @@ Request read_request(const Flags& flags) {
   request.boundary = flags.real("boundary", {.low = 0, .high = 1});
   request.seed = flags.seed("seed");
   request.latents_path = flags.path("latents");
+  request.image_path = flags.path("image");
+  request.last_image_path = flags.path("last-image");
   read_preset(flags, request);
+  read_steps(flags, request);
   read_causal(flags, request);
   return request;
 }
@@ -303,6 +324,8 @@ TalkOptions read_talk_options(const Flags& flags) {
   options.dumb_terminal = terminal.empty() || terminal == "dumb";
   options.profile = flags.has("profile");
   options.profile_path = flags.text("profile").value_or("");
+  options.trace_path = flags.path("trace");
+  options.metrics_path = flags.path("metrics-file");
   return options;
 }
 

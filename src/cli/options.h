@@ -80,9 +80,11 @@ enum class Verbosity { kQuiet, kNormal, kVerbose, kDebug };
 struct TalkOptions {
   ProgressMode progress = ProgressMode::kAuto;
   Verbosity verbosity = Verbosity::kNormal;
-  bool dumb_terminal = false;  // TERM is unset or "dumb"
-  bool profile = false;        // --profile was given
-  std::string profile_path;    // "" = a table on stderr
+  bool dumb_terminal = false;     // TERM is unset or "dumb"
+  bool profile = false;           // --profile was given
+  std::string profile_path = {};  // "" = a table on stderr
+  std::string trace_path = {};    // "" = none
+  std::string metrics_path = {};  // "" = none
 };
 
 // One run: parsed, merged with --config and the environment. positionals: the command's own.
@@ -101,9 +103,15 @@ Invocation read_invocation(const std::vector<std::string>& arguments);
 // The model that lies beside the program, in the build folder or below share/; "" when none does.
 std::string shipped_model();
 
+// The value of an environment variable; "" when it is not set.
+std::string environment(const char* name);
+
 // Where blocks of remote models are kept unless --cache-dir says otherwise; "" when there is no
 // home.
 std::string user_cache_folder();
+
+// The C2PA library that T2V_C2PA_LIB names; "" when it names none.
+std::string c2pa_library();
 
 // Everything of a request but the prompt.
 Request read_request(const Flags& flags);

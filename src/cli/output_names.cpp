@@ -1,8 +1,10 @@
 #include "cli/output_names.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "cli/problems.h"
 #include "core/check.h"
@@ -84,6 +86,46 @@ std::string output_pattern(const std::string& output, bool several) {
   return is_output_folder(output, several) ? (fs::path(output) / name).string() : output;
 }
 
+std::string base_folder(const std::string& pattern) {
+  fs::path folder = fs::path(pattern).parent_path();
+  while (folder.string().find('{') != std::string::npos) folder = folder.parent_path();
+  return folder.string();
+}
+
+std::string name_in_folder(const std::string& folder, const std::string& name,
+                           const std::string& where) {
+  const auto refuse = [&](const char* why) {
+    throw Error(ErrorKind::kInput, str("bad field 'output': ", quoted(name), " ", why, " (", where,
+                                       "); try a plain file name such as red.mp4"));
+  };
+  for (const char letter : name)
+    if (static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f) refuse("has control bytes");
+  const fs::path relative(name);
+  if (relative.filename().empty() || relative.filename() == ".") refuse("names no file");
+  if (relative.is_absolute()) refuse("is absolute, and results stay in the output folder");
+  for (const fs::path& part : relative)
+    if (part == "..") refuse("leads out of the output folder");
+  const fs::path base = folder.empty() ? fs::path(".") : fs::path(folder);
+  std::error_code ignored;
+  const fs::path real_base = fs::weakly_canonical(fs::absolute(base, ignored), ignored);
+  const fs::path real =
+      fs::weakly_canonical(fs::absolute(base / relative, ignored).parent_path(), ignored);
+  const auto ends = std::mismatch(real_base.begin(), real_base.end(), real.begin(), real.end());
+  if (ends.first != real_base.end()) refuse("leads out of the output folder through a link");
+  return folder.empty() ? name : (base / relative).string();
+}
+
+std::string state_name(const std::string& output) {
+  if (output == "-") return "";
+  std::string name = output;
+  while (name.size() > 1 && name.back() == '/') name.pop_back();
+  const fs::path path(name);
+  constexpr size_t kMaxNameBytes = 200;  // with what is added, and with a temporary name's own
+  return (path.parent_path() /
+          str(".", path.filename().string().substr(0, kMaxNameBytes), ".t2v-state"))
+      .string();
+}
+
 std::string rescue_name(const std::string& output, uint64_t seed) {
   if (output == "-") return str("t2v-", seed, ".latents.safetensors");
   std::string name = output;
@@ -96,17 +138,15 @@ void NameRegistry::add(const std::string& path, const std::string& what) {
   std::error_code ignored;
   std::string full = fs::weakly_canonical(fs::absolute(path, ignored), ignored).string();
   if (full.empty()) full = path;
-  for (const Entry& entry : entries_) {
-    if (entry.path != full) continue;
-    const bool same = entry.what == what;
-    throw Error(
-        ErrorKind::kUsage,
-        str(same ? str("several videos would get the same name for ", what)
-                 : str(entry.what, " and ", what, " name the same file"),
-            ": ", quoted(path), " is used twice (command line); try ",
-            same ? "a name with {index}, {seed} or {slug} in it" : "another name for one of them"));
-  }
-  entries_.push_back({full, what});
+  const auto [entry, added] = what_of_.try_emplace(std::move(full), what);
+  if (added) return;
+  const bool same = entry->second == what;
+  throw Error(
+      ErrorKind::kUsage,
+      str(same ? str("several videos would get the same name for ", what)
+               : str(entry->second, " and ", what, " name the same file"),
+          ": ", quoted(path), " is used twice (command line); try ",
+          same ? "a name with {index}, {seed} or {slug} in it" : "another name for one of them"));
 }
 
 }  // namespace t2v::cli

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
+#include <unordered_map>
 
 namespace t2v::cli {
 
@@ -28,6 +28,17 @@ std::string output_pattern(const std::string& output, bool several);
 // frames, or ends with a slash, or (several videos) has no suffix.
 bool is_output_folder(const std::string& output, bool several);
 
+// The folder that all videos of a pattern go to or below; "" = the current one.
+std::string base_folder(const std::string& pattern);
+
+// A name that one line of a prompt file gives, below `folder`. Throws Error{kInput} for names that
+// could lead out of it ("..", absolute ones, links) and for control bytes.
+std::string name_in_folder(const std::string& folder, const std::string& name,
+                           const std::string& where);
+
+// Where the state of an unfinished video goes: ".<name>.t2v-state" beside it; "" for "-".
+std::string state_name(const std::string& output);
+
 // Where the latents of a video go when it cannot be saved.
 std::string rescue_name(const std::string& output, uint64_t seed);
 
@@ -38,11 +49,7 @@ class NameRegistry {
   void add(const std::string& path, const std::string& what);
 
  private:
-  struct Entry {
-    std::string path;
-    std::string what;
-  };
-  std::vector<Entry> entries_;
+  std::unordered_map<std::string, std::string> what_of_;  // by full path
 };
 
 }  // namespace t2v::cli

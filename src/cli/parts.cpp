@@ -41,11 +41,6 @@ void require_paths(const EngineOptions& options) {
   for (const LoraOption& lora : options.loras) require_path(lora.path, "LoRA");
 }
 
-// Idle OpenMP threads sleep instead of spinning: on a busy machine the spinning took most of the
-// time (28.9 s against 1.6 s for a video of the shipped model). libgomp reads this when it is
-// loaded; a value that the user has set wins.
-void wait_passively() { ::setenv("OMP_WAIT_POLICY", "passive", 0); }
-
 }  // namespace
 
 bool is_remote(std::string_view path) noexcept {
@@ -56,7 +51,6 @@ bool is_remote(std::string_view path) noexcept {
 std::unique_ptr<Engine> load_engine(const EngineOptions& options) {
   using CreateEngine = Engine* (*)(const EngineOptions&);
   require_paths(options);
-  wait_passively();
   const auto create =
       reinterpret_cast<CreateEngine>(core::load_module("t2v_engine", "t2v_create_engine"));
   return std::unique_ptr<Engine>(create(options));
@@ -65,7 +59,6 @@ std::unique_ptr<Engine> load_engine(const EngineOptions& options) {
 std::string show_model(const EngineOptions& options, ReportFormat format) {
   using InspectModel = void (*)(const EngineOptions&, ReportFormat, std::string&);
   require_paths(options);
-  wait_passively();
   const auto inspect =
       reinterpret_cast<InspectModel>(core::load_module("t2v_engine", "t2v_inspect_model"));
   std::string report;
@@ -73,10 +66,18 @@ std::string show_model(const EngineOptions& options, ReportFormat format) {
   return report;
 }
 
+MachineFacts examine(const EngineOptions& options) {
+  using ExamineMachine = void (*)(const EngineOptions&, MachineFacts&);
+  const auto look =
+      reinterpret_cast<ExamineMachine>(core::load_module("t2v_engine", "t2v_examine_machine"));
+  MachineFacts facts;
+  look(options, facts);
+  return facts;
+}
+
 QuantizeReport quantize(const QuantizeOptions& options) {
   using QuantizeModel = void (*)(const QuantizeOptions&, const CancelToken&, QuantizeReport&);
   require_paths(options.engine);
-  wait_passively();
   const auto call =
       reinterpret_cast<QuantizeModel>(core::load_module("t2v_engine", "t2v_quantize_model"));
   QuantizeReport report;
@@ -88,7 +89,6 @@ Report show_latents(const std::string& latents_path, double fps, FrameSink& sink
                     ProgressListener& progress) {
   using PreviewLatents = void (*)(const std::string&, double, FrameSink&, ProgressListener&,
                                   const CancelToken&, Report&);
-  wait_passively();
   const auto preview =
       reinterpret_cast<PreviewLatents>(core::load_module("t2v_engine", "t2v_preview_latents"));
   Report report;

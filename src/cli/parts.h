@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "t2v/engine.h"
+#include "t2v/machine.h"
 #include "t2v/quantize.h"
 #include "t2v/request.h"
 
@@ -20,6 +21,9 @@ std::unique_ptr<Engine> load_engine(const EngineOptions& options);
 
 // t2v::inspect_model of the engine's library, after the same checks.
 std::string show_model(const EngineOptions& options, ReportFormat format);
+
+// t2v::examine_machine of the engine's library.
+MachineFacts examine(const EngineOptions& options);
 
 // t2v::quantize_model of the engine's library, after the same checks.
 QuantizeReport quantize(const QuantizeOptions& options);

@@ -11,12 +11,22 @@ namespace {
 
 constexpr size_t kMaxQuotedBytes = 80;
 constexpr size_t kMaxProblemsShown = 8;
+constexpr size_t kMaxProblemsKept = 1000;  // each new one is compared with them
 
 }  // namespace
 
 void Problems::add(std::string problem) {
+  if (problems_.size() >= kMaxProblemsKept) {
+    ++num_others_;
+    return;
+  }
   if (std::find(problems_.begin(), problems_.end(), problem) != problems_.end()) return;
   problems_.push_back(std::move(problem));
+}
+
+void Problems::add_all(const Problems& others) {
+  for (const std::string& problem : others.problems_) add(problem);
+  num_others_ += others.num_others_;
 }
 
 void Problems::throw_if_any(ErrorKind kind) const {
@@ -27,7 +37,8 @@ void Problems::throw_if_any(ErrorKind kind) const {
     message += problems_[i];
   }
   if (problems_.size() > kMaxProblemsShown) {
-    message += "; and " + std::to_string(problems_.size() - kMaxProblemsShown) + " more";
+    message +=
+        "; and " + std::to_string(problems_.size() - kMaxProblemsShown + num_others_) + " more";
   }
   throw Error(kind, message);
 }

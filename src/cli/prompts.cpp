@@ -26,7 +26,8 @@ std::string without_last_newline(std::string text) {
 }
 
 Prompt read_prompt_flag(const Setting& setting, size_t number, bool& stdin_used) {
-  Prompt prompt{.text = setting.value, .where = str("--prompt ", number), .settings = {}};
+  Prompt prompt{
+      .text = setting.value, .where = str("--prompt ", number), .settings = {}, .output = {}};
   if (setting.value == "-") {
     T2V_REQUIRE(!stdin_used, ErrorKind::kUsage, "--prompt: standard input can be read once only (",
                 prompt.where, ")");
@@ -45,14 +46,17 @@ Prompt read_prompt_flag(const Setting& setting, size_t number, bool& stdin_used)
 
 std::vector<Prompt> read_prompt_file(const std::string& path, const Command& command) {
   const std::string suffix = std::filesystem::path(path).extension().string();
-  T2V_REQUIRE(suffix != ".csv", ErrorKind::kUsage,
-              "--prompts: .csv files are not in this version of t2v (", quoted(path),
-              "); try .txt or .jsonl");
-  const auto lines = split_lines(read_text_file(path, kMaxPromptFileBytes, "prompt file"));
-  std::vector<Prompt> prompts = suffix == ".jsonl" ? prompts_of_json_lines(lines, path, command)
-                                                   : prompts_of_text_lines(lines, path);
+  const std::string text = read_text_file(path, kMaxPromptFileBytes, "prompt file");
+  std::vector<Prompt> prompts;
+  if (suffix == ".csv") {
+    prompts = prompts_of_csv(text, path, command);
+  } else if (suffix == ".jsonl") {
+    prompts = prompts_of_json_lines(split_lines(text), path, command);
+  } else {
+    prompts = prompts_of_text_lines(split_lines(text), path);
+  }
   T2V_REQUIRE(!prompts.empty(), ErrorKind::kInput, "prompt file is empty: no prompt in it (",
-              quoted(path), ")");
+              quoted(path), "); try one prompt a line");
   return prompts;
 }
 

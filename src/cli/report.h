@@ -1,4 +1,4 @@
-// What a finished run tells: the summary for people, the --profile report, resolved settings.
+// What a finished run tells to programs: its last line of JSON, resolved settings.
 #pragma once
 
 #include <string>
@@ -7,18 +7,6 @@
 #include "t2v/engine.h"
 
 namespace t2v::cli {
-
-// Lines for standard error: recipe (without the prompt), times, peak memory, file.
-std::string summary_text(const Report& report, const std::string& output);
-
-// One stage and one step a line.
-std::string profile_table(const Report& report);
-
-// One line of JSON as in cli.md, --profile. request_json: the recipe as the engine writes it.
-std::string profile_json(const Report& report, const std::string& request_json);
-
-// Several reports: an array, one report a line.
-std::string join_profiles(const std::vector<std::string>& profiles);
 
 // {"event":"done", ...} for --progress json.
 std::string done_json(const Report& report, const std::string& output);

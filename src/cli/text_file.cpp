@@ -48,6 +48,12 @@ void check_encoding_mark(const std::string& text, const std::string& what,
               "); try saving it as UTF-8");
 }
 
+// ", line 7" of a text that has more than one line before the offset.
+std::string place_of(const std::string& text, size_t offset) {
+  const auto lines = std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(offset), '\n');
+  return lines == 0 ? "" : str(", line ", lines + 1);
+}
+
 }  // namespace
 
 std::string read_text_file(const std::string& path, size_t max_bytes, const std::string& what) {
@@ -81,14 +87,14 @@ void require_clean_text(const std::string& text, const std::string& what,
                         const std::string& where) {
   const size_t nul = text.find('\0');
   T2V_REQUIRE(nul == std::string::npos, ErrorKind::kInput, what, " contains a NUL byte at offset ",
-              nul, " (", where, ")");
+              nul, place_of(text, nul), " (", where, ")");
   const size_t invalid = core::find_invalid_utf8(text);
   if (invalid == std::string_view::npos) return;
   char byte[8];
   std::snprintf(byte, sizeof byte, "0x%02x",
                 static_cast<unsigned>(static_cast<unsigned char>(text[invalid])));
   throw Error(ErrorKind::kInput, str(what, " is not valid UTF-8: byte ", byte, " at offset ",
-                                     invalid, " (", where, ")"));
+                                     invalid, place_of(text, invalid), " (", where, ")"));
 }
 
 std::vector<std::string> split_lines(const std::string& text) {

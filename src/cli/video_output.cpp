@@ -17,11 +17,22 @@ media::SinkOptions read_sink_options(const Flags& flags) {
   options.pix_fmt = flags.text("pix-fmt").value_or("");
   options.encoder_preset = flags.text("encoder-preset").value_or("");
   options.metadata = !flags.has("no-metadata");
+  options.watermark = flags.text("watermark").value_or("");
+  options.c2pa_cert = flags.path("c2pa-cert");
+  options.c2pa_key = flags.path("c2pa-key");
+  options.c2pa_library = c2pa_library();
+  if (options.c2pa_cert.empty() != options.c2pa_key.empty()) {
+    flags.problems().add(
+        "--c2pa-cert: certificate and key are needed together (command line); try both "
+        "--c2pa-cert FILE and --c2pa-key FILE");
+  }
   for (const char* name : {"codec", "pix-fmt", "encoder-preset"}) {
     if (const Setting* setting = flags.find(name); setting && setting->value.empty()) {
       flags.refuse(*setting, "is empty, expected a name of libavcodec");
     }
   }
+  if (const Setting* setting = flags.find("watermark"); setting && setting->value.empty())
+    flags.refuse(*setting, "is empty, expected a text or a PNG file");
   return options;
 }
 
@@ -39,11 +50,15 @@ void require_video_target(const media::SinkOptions& options) {
   media::open_media().validate(options);
 }
 
-void require_file_path(const std::string& path, const std::string& flag) {
-  if (path.empty()) return;
+void require_no_folder(const std::string& path, const std::string& flag) {
   std::error_code ignored;
   T2V_REQUIRE(!fs::is_directory(path, ignored), ErrorKind::kOutput,
               "cannot write output: it is a folder (", quoted(path), ", ", flag, ")");
+}
+
+void require_file_path(const std::string& path, const std::string& flag) {
+  if (path.empty()) return;
+  require_no_folder(path, flag);
   core::require_writable(path, flag);
 }
 

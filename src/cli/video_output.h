@@ -8,7 +8,8 @@
 
 namespace t2v::cli {
 
-// --codec, --crf, --pix-fmt, --encoder-preset, --no-metadata; the path stays empty.
+// --codec, --crf, --pix-fmt, --encoder-preset, --no-metadata, --watermark, --c2pa-cert, --c2pa-key;
+// the path stays empty.
 media::SinkOptions read_sink_options(const Flags& flags);
 
 // The same options for this path.
@@ -17,6 +18,9 @@ media::SinkOptions with_path(media::SinkOptions options, const std::string& path
 // Checks before any work that the video can be written: suffix, options, folder.
 // Throws Error{kUsage, kOutput}.
 void require_video_target(const media::SinkOptions& options);
+
+// Throws Error{kOutput} when there is a folder of that name.
+void require_no_folder(const std::string& path, const std::string& flag);
 
 // The same for files that are no videos; "" is fine.
 void require_file_path(const std::string& path, const std::string& flag);

@@ -5,6 +5,7 @@
 #include "core/check.h"
 #include "t2v/engine.h"
 #include "t2v/frame_sink.h"
+#include "t2v/frame_source.h"
 #include "t2v/progress.h"
 #include "t2v/request.h"
 
@@ -12,6 +13,7 @@ namespace t2v {
 
 Error::~Error() = default;
 FrameSink::~FrameSink() = default;
+FrameSource::~FrameSource() = default;
 ProgressListener::~ProgressListener() = default;
 Engine::~Engine() = default;
 
@@ -21,6 +23,8 @@ const char* stage_name(Stage stage) noexcept {
       return "load_text_encoder";
     case Stage::kTextEncode:
       return "text_encode";
+    case Stage::kVaeEncode:
+      return "vae_encode";
     case Stage::kLoadTransformer:
       return "load_transformer";
     case Stage::kDenoise:
@@ -43,8 +47,30 @@ const char* solver_name(Solver solver) noexcept {
       return "euler";
     case Solver::kDpmpp:
       return "dpm++";
+    case Solver::kRenoise:
+      return "renoise";
   }
   return "unknown";
+}
+
+const char* step_cache_name(StepCachePolicy policy) noexcept {
+  switch (policy) {
+    case StepCachePolicy::kOff:
+      return "off";
+    case StepCachePolicy::kEasy:
+      return "easy";
+    case StepCachePolicy::kMag:
+      return "mag";
+  }
+  return "unknown";
+}
+
+const std::vector<std::string>& preset_names() {
+  static const std::vector<std::string> names = {
+      "official",      "diffusers", "mlperf", "lightning-4",  "lightning-8",
+      "stepdistill-4", "fastwan",   "rcm",    "causvid-lora", "draft",
+      "preview",       "standard",  "high"};
+  return names;
 }
 
 const char* sigma_table_name(SigmaTable table) noexcept {

@@ -1,6 +1,7 @@
 #include "core/module.h"
 
 #include <dlfcn.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -19,6 +20,20 @@ std::vector<bool (*)() noexcept>& shutdown_functions() {
   return functions;
 }
 
+// LibTorch's libraries and what they set up map this much before any weight is read. Where it is
+// not to be had they end the process, and nobody can catch that.
+constexpr rlim_t kLibraryBytes = rlim_t{720} << 20;
+
+void require_address_space() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  T2V_REQUIRE(limit.rlim_cur >= kLibraryBytes, ErrorKind::kOutOfMemory,
+              "not enough memory: this process may map ", limit.rlim_cur >> 20,
+              " MiB, and t2v needs ", kLibraryBytes >> 20,
+              " MiB before any weight is read (ulimit -v); try ulimit -v unlimited, and "
+              "--ram-budget to bound t2v's memory");
+}
+
 }  // namespace
 
 std::string own_folder() {
@@ -31,6 +46,7 @@ std::string own_folder() {
 }
 
 void* load_module(const std::string& name, const std::string& symbol) {
+  require_address_space();
   const std::string path = own_folder() + "/lib" + name + ".so";
   void* handle = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <mutex>
 
 #include "core/escape.h"
@@ -35,7 +36,12 @@ std::string Dictionary::first_key() const {
   return entry ? entry->key : "";
 }
 
-void capture_av_log() noexcept { av_log_set_callback(keep_error_line); }
+void capture_av_log() noexcept {
+  av_log_set_callback(keep_error_line);
+  // SVT-AV1 prints on its own, past libav; 0: nothing but what ends the process.
+  static std::once_flag once;
+  std::call_once(once, [] { ::setenv("SVT_LOG", "0", /*overwrite=*/0); });
+}
 
 void forget_av_log() noexcept {
   const std::lock_guard lock(log_mutex);

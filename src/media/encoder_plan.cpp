@@ -25,15 +25,21 @@ struct Quality {
   int max;
 };
 
-constexpr std::array<Quality, 6> kQualities{{{"libx264", 18, 51},
+constexpr std::array<Quality, 7> kQualities{{{"libx264", 18, 51},
                                              {"libx264rgb", 18, 51},
                                              {"libx265", 20, 51},
                                              {"libvpx-vp9", 20, 63},
                                              {"libvpx", 10, 63},
-                                             {"libaom-av1", 20, 63}}};
+                                             {"libaom-av1", 20, 63},
+                                             {"libsvtav1", 22, 63}}};
 
 constexpr int kNvencQuality = 19;  // close to libx264 at 18
 constexpr int kNvencMax = 51;
+constexpr int kWebpQuality = 10;  // of --crf: libwebp's 91
+constexpr int kWebpMax = 100;
+constexpr int kMaxCpuUsed = 8;
+// libaom's own is 1, at which 81 frames of 832x480 take an hour; 6 is close to x264's default.
+constexpr int kAomCpuUsed = 6;
 
 constexpr std::array<std::string_view, 10> kPresets{"ultrafast", "superfast", "veryfast", "faster",
                                                     "fast",      "medium",    "slow",     "slower",
@@ -156,6 +162,17 @@ AVPixelFormat choose_format(const AVCodec& codec, const std::string& asked, bool
                   " (--codec); try libx264"));
 }
 
+// Encoders worth naming that fit into the container: "libx264 libx265".
+std::string encoders_that_fit(const AVOutputFormat& container) {
+  std::string names;
+  for (const char* name : {"libx264", "libx265", "libsvtav1", "libaom-av1", "libvpx-vp9", "ffv1"}) {
+    const AVCodec* codec = avcodec_find_encoder_by_name(name);
+    if (codec && avformat_query_codec(&container, codec->id, FF_COMPLIANCE_NORMAL) == 1)
+      names += str(names.empty() ? "" : " ", name);
+  }
+  return names;
+}
+
 bool has_option(const AVCodec& codec, const char* name) {
   return codec.priv_class &&
          av_opt_find(const_cast<void*>(static_cast<const void*>(&codec.priv_class)), name, nullptr,
@@ -207,7 +224,23 @@ void add_fine_chroma(EncoderPlan& plan) {
     plan.options.emplace_back("x264-params", "chroma-qp-offset=-6");
 }
 
+// libaom and libvpx call it "cpu-used": 0 is best, 8 fastest.
+void add_cpu_used(const SinkOptions& options, EncoderPlan& plan) {
+  const std::string& asked = options.encoder_preset;
+  const std::string_view codec = plan.codec->name;
+  if (asked.empty()) {
+    if (codec == "libaom-av1") plan.options.emplace_back("cpu-used", str(kAomCpuUsed));
+    return;
+  }
+  T2V_REQUIRE(asked.size() == 1 && asked[0] >= '0' && asked[0] <= '0' + kMaxCpuUsed,
+              ErrorKind::kUsage, "unknown preset '", escape_control(asked), "' of ", codec,
+              " (--encoder-preset); try 0 (best) to ", kMaxCpuUsed, " (fastest)");
+  plan.options.emplace_back("cpu-used", asked);
+}
+
 void add_preset(const SinkOptions& options, EncoderPlan& plan) {
+  if (!has_option(*plan.codec, "preset") && has_option(*plan.codec, "cpu-used"))
+    return add_cpu_used(options, plan);
   if (options.encoder_preset.empty()) return;
   T2V_REQUIRE(has_option(*plan.codec, "preset"), ErrorKind::kUsage, "video encoder ",
               plan.codec->name, " has no presets (--encoder-preset); try leaving it out");
@@ -225,6 +258,34 @@ void add_preset(const SinkOptions& options, EncoderPlan& plan) {
   plan.options.emplace_back("preset", options.encoder_preset);
 }
 
+// --crf 0 is lossless, else libwebp's quality of 100 is --crf 1.
+EncoderPlan plan_webp(const SinkOptions& options) {
+  EncoderPlan plan;
+  const bool other =
+      !options.codec.empty() && options.codec != "libwebp_anim" && options.codec != "webp";
+  T2V_REQUIRE(!other, ErrorKind::kUsage, "video encoder ", escape_control(options.codec),
+              " does not fit into webp ('", escape_control(options.path),
+              "', --codec); try leaving it out");
+  T2V_REQUIRE(options.pix_fmt.empty() && options.encoder_preset.empty(), ErrorKind::kUsage,
+              options.pix_fmt.empty() ? "--encoder-preset" : "--pix-fmt",
+              " has no meaning for .webp output ('", escape_control(options.path),
+              "'); try leaving it out");
+  plan.codec = avcodec_find_encoder_by_name("libwebp_anim");
+  plan.container = av_guess_format("webp", nullptr, nullptr);
+  T2V_REQUIRE(plan.codec && plan.container, ErrorKind::kUsage,
+              "this libavcodec cannot write animated WebP ('", escape_control(options.path),
+              "'); try .gif or .mp4");
+  const int quality = options.crf.value_or(kWebpQuality);
+  T2V_REQUIRE(quality >= 0 && quality <= kWebpMax, ErrorKind::kUsage,
+              "quality is out of range: ", quality, ", .webp takes 0 (lossless) to ", kWebpMax,
+              " (--crf); try ", kWebpQuality);
+  plan.pix_fmt = AV_PIX_FMT_BGRA;  // libwebp's own matrix, not BT.709, makes YUV of it
+  plan.layout = layout_of(*av_pix_fmt_desc_get(plan.pix_fmt));
+  if (quality == 0) plan.options = {{"lossless", "1"}};
+  if (quality > 0) plan.options = {{"quality", str(kWebpMax + 1 - quality)}};
+  return plan;
+}
+
 }  // namespace
 
 bool is_nvenc(const AVCodec& codec) noexcept {
@@ -233,6 +294,7 @@ bool is_nvenc(const AVCodec& codec) noexcept {
 
 EncoderPlan plan_encoder(const SinkOptions& options, bool odd_width, bool odd_height) {
   const OutputFormat format = output_format_of(options.path);
+  if (format == OutputFormat::kWebp) return plan_webp(options);
   EncoderPlan plan;
   plan.codec = choose_codec(options, format);
   plan.container = av_guess_format(container_name(format), nullptr, nullptr);
@@ -241,7 +303,7 @@ EncoderPlan plan_encoder(const SinkOptions& options, bool odd_width, bool odd_he
   T2V_REQUIRE(avformat_query_codec(plan.container, plan.codec->id, FF_COMPLIANCE_NORMAL) == 1,
               ErrorKind::kUsage, "video encoder ", plan.codec->name, " does not fit into ",
               plan.container->name, " ('", escape_control(options.path),
-              "'); try another suffix, such as .mkv, or another --codec");
+              "', --codec); try one of: ", encoders_that_fit(*plan.container), "; or .mkv");
   plan.pix_fmt = choose_format(*plan.codec, options.pix_fmt, odd_width, odd_height);
   const AVPixFmtDescriptor* descriptor = av_pix_fmt_desc_get(plan.pix_fmt);
   T2V_REQUIRE(descriptor && is_codable(*descriptor), ErrorKind::kUsage, "video encoder ",

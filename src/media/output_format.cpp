@@ -12,10 +12,11 @@ namespace t2v::media {
 namespace {
 
 constexpr std::pair<const char*, OutputFormat> kSuffixes[] = {
-    {".mp4", OutputFormat::kMp4}, {".mov", OutputFormat::kMov},
-    {".mkv", OutputFormat::kMkv}, {".webm", OutputFormat::kWebm},
-    {".gif", OutputFormat::kGif}, {".png", OutputFormat::kPngFolder},
-    {".y4m", OutputFormat::kY4m}, {".rgb", OutputFormat::kRgb},
+    {".mp4", OutputFormat::kMp4},       {".mov", OutputFormat::kMov},
+    {".mkv", OutputFormat::kMkv},       {".webm", OutputFormat::kWebm},
+    {".webp", OutputFormat::kWebp},     {".gif", OutputFormat::kGif},
+    {".png", OutputFormat::kPngFolder}, {".y4m", OutputFormat::kY4m},
+    {".rgb", OutputFormat::kRgb},
 };
 
 }  // namespace

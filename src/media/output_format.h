@@ -5,14 +5,14 @@
 
 namespace t2v::media {
 
-enum class OutputFormat { kMp4, kMov, kMkv, kWebm, kGif, kPngFolder, kY4m, kRgb, kStdout };
+enum class OutputFormat { kMp4, kMov, kMkv, kWebm, kWebp, kGif, kPngFolder, kY4m, kRgb, kStdout };
 
 // Throws Error{kUsage} that lists the known suffixes.
 OutputFormat output_format_of(const std::string& path);
 
 // Needs libavcodec.
 [[nodiscard]] constexpr bool is_video(OutputFormat format) noexcept {
-  return format <= OutputFormat::kWebm || format == OutputFormat::kStdout;
+  return format <= OutputFormat::kWebp || format == OutputFormat::kStdout;
 }
 
 }  // namespace t2v::media

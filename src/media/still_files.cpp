@@ -13,12 +13,13 @@
 #include "media/json_object.h"
 #include "media/png_file.h"
 #include "media/png_folder.h"
+#include "media/webp_file.h"
 
 namespace t2v::media {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr size_t kSignatureBytes = 8;
+constexpr size_t kSignatureBytes = 12;
 constexpr uintmax_t kMaxFileBytes = uintmax_t{4} << 30;
 
 std::string read_bytes(const std::string& path, size_t limit) {
@@ -71,6 +72,22 @@ StillSummary summary_of_gif(const GifSummary& gif) {
   return {gif.comment, json.text()};
 }
 
+StillSummary summary_of_webp(const WebpSummary& webp) {
+  const double duration = static_cast<double>(webp.duration_ms) / 1000;
+  JsonObject json;
+  json.add_text("container", "webp");
+  json.add_text("codec", "webp");
+  json.add_integer("width", webp.width);
+  json.add_integer("height", webp.height);
+  json.add_integer("frames", webp.pictures);
+  json.add_number("fps", duration > 0 ? static_cast<double>(webp.pictures) / duration : 0);
+  json.add_number("duration", duration);
+  for (const char* key :
+       {"pix_fmt", "color_range", "color_space", "color_primaries", "color_transfer"})
+    json.add_text(key, "");
+  return {webp.recipe_json, json.text()};
+}
+
 StillSummary read_folder(const std::string& path) {
   int64_t frames = 0;
   std::error_code ignored;
@@ -93,6 +110,7 @@ std::optional<StillSummary> read_still_file(const std::string& path) {
               core::escape_control(path), "': it is not a regular file");
   const std::string start = read_bytes(path, kSignatureBytes);
   if (is_png(start)) return summary_of_png(read_png(read_whole(path), path), 1);
+  if (is_webp(start)) return summary_of_webp(read_webp(read_whole(path), path));
   if (is_gif(start)) return summary_of_gif(read_gif(read_whole(path), path));
   return std::nullopt;
 }

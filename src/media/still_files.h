@@ -1,4 +1,4 @@
-// Looking at GIF files, PNG files and folders of PNG frames; needs no FFmpeg.
+// Looking at GIF, WebP and PNG files and folders of PNG frames; needs no FFmpeg.
 #pragma once
 
 #include <optional>
@@ -12,7 +12,7 @@ struct StillSummary {
 };
 
 // Decides by content; nothing when the path is something else (a video file, perhaps).
-// Throws Error{kInput} when the path cannot be read or is a broken GIF or PNG.
+// Throws Error{kInput} when the path cannot be read or is a broken GIF, WebP or PNG.
 std::optional<StillSummary> read_still_file(const std::string& path);
 
 }  // namespace t2v::media

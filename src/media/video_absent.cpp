@@ -25,6 +25,15 @@ void try_encoder(const SinkOptions& options, int, int, FrameRate) { refuse(optio
 std::unique_ptr<MediaSink> make_sink(const SinkOptions& options) { refuse(options.path); }
 std::string read_recipe(const std::string& path) { refuse_reading(path); }
 std::string describe(const std::string& path) { refuse_reading(path); }
+std::unique_ptr<FrameSource> open_source(const std::string& path) {
+  throw Error(ErrorKind::kInput,
+              core::str("this build of t2v has no FFmpeg and cannot read '",
+                        core::escape_control(path), "'; try a build with T2V_MEDIA=ON"));
+}
 std::vector<EncoderName> encoders() { return {}; }
+std::string make_jpeg(const uint8_t*, int, int) {
+  throw Error(ErrorKind::kUsage,
+              "this build of t2v has no FFmpeg and cannot write JPEG (--preview); try .png");
+}
 
 }  // namespace t2v::media::video

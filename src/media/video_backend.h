@@ -20,6 +20,9 @@ std::unique_ptr<MediaSink> make_sink(const SinkOptions& options);
 // Throw Error{kInput}.
 std::string read_recipe(const std::string& path);
 std::string describe(const std::string& path);
+std::unique_ptr<FrameSource> open_source(const std::string& path);
 std::vector<EncoderName> encoders();
+// A whole JPEG file of 8-bit RGB. Throws Error{kUsage, kOutput}.
+std::string make_jpeg(const uint8_t* rgb, int width, int height);
 
 }  // namespace t2v::media::video

@@ -5,6 +5,7 @@ extern "C" {
 }
 
 #include <string_view>
+#include <vector>
 
 #include "core/check.h"
 
@@ -76,6 +77,21 @@ VideoEncoder::VideoEncoder(const EncoderPlan& plan, const Settings& settings)
   frame_->chroma_location = codec_->chroma_sample_location;
 }
 
+// SVT-AV1 waits forever when it is closed before its end, or without ever having had a frame.
+VideoEncoder::~VideoEncoder() {
+  if (flushed_ || std::string_view(codec_->codec->name) != "libsvtav1") return;
+  try {
+    const auto ignored = [](AVPacket&) {};
+    if (next_pts_ == 0) {
+      const std::vector<uint8_t> black(static_cast<size_t>(codec_->width) *
+                                       static_cast<size_t>(codec_->height) * 3);
+      encode(black.data(), ignored);
+    }
+    flush(ignored);
+  } catch (const Error&) {  // nobody wants what it makes any more
+  }
+}
+
 void VideoEncoder::set_colours(const EncoderPlan& plan) {
   codec_->pix_fmt = plan.pix_fmt;
   codec_->color_primaries = AVCOL_PRI_BT709;
@@ -122,6 +138,7 @@ void VideoEncoder::encode(const uint8_t* rgb, const PacketFn& take) {
 }
 
 void VideoEncoder::flush(const PacketFn& take) {
+  flushed_ = true;
   send(nullptr, take);
   filter(nullptr, take);
 }

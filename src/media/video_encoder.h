@@ -23,6 +23,10 @@ class VideoEncoder {
   // Throws Error{kUsage} when the codec refuses the settings.
   VideoEncoder(const EncoderPlan& plan, const Settings& settings);
 
+  VideoEncoder(const VideoEncoder&) = delete;
+  VideoEncoder& operator=(const VideoEncoder&) = delete;
+  ~VideoEncoder();
+
   // rgb: height x width x 3. Packets (time base 1/rate, duration 1) leave in coding order, some
   // later. Throws Error{kOutput}.
   void encode(const uint8_t* rgb, const PacketFn& take);
@@ -45,6 +49,7 @@ class VideoEncoder {
   Packet filtered_;
   PixelConverter converter_;
   int64_t next_pts_ = 0;
+  bool flushed_ = false;
 };
 
 }  // namespace t2v::media

@@ -11,9 +11,12 @@ extern "C" {
 #include "core/check.h"
 #include "core/escape.h"
 #include "media/json_object.h"
+#include "media/output_format.h"
 #include "media/video_backend.h"
 #include "media/video_encoder.h"
+#include "media/video_reader.h"
 #include "media/video_writer.h"
+#include "media/webp_writer.h"
 
 namespace t2v::media::video {
 namespace {
@@ -90,6 +93,8 @@ void try_encoder(const SinkOptions& options, int width, int height, FrameRate ra
 
 std::unique_ptr<MediaSink> make_sink(const SinkOptions& options) {
   capture_av_log();
+  if (output_format_of(options.path) == OutputFormat::kWebp)
+    return std::make_unique<WebpWriter>(options);
   return std::make_unique<VideoWriter>(options);
 }
 
@@ -129,6 +134,10 @@ std::string describe(const std::string& path) {
   json.add_text("color_primaries", or_empty(av_color_primaries_name(codec.color_primaries)));
   json.add_text("color_transfer", or_empty(av_color_transfer_name(codec.color_trc)));
   return json.text();
+}
+
+std::unique_ptr<FrameSource> open_source(const std::string& path) {
+  return std::make_unique<VideoReader>(path);
 }
 
 std::vector<EncoderName> encoders() {

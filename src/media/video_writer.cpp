@@ -1,5 +1,7 @@
 #include "media/video_writer.h"
 
+#include <string_view>
+
 #include "core/check.h"
 #include "core/escape.h"
 #include "media/output_format.h"
@@ -52,6 +54,10 @@ void VideoWriter::open_muxer(const EncoderPlan& plan, FrameRate rate,
   T2V_REQUIRE(stream_, ErrorKind::kOutOfMemory, "not enough memory for the video file");
   require(avcodec_parameters_copy(stream_->codecpar, &encoder_->parameters()), "start");
   stream_->codecpar->codec_tag = 0;
+  const bool is_mov = std::string_view(plan.container->name) == "mp4" ||
+                      std::string_view(plan.container->name) == "mov";
+  if (is_mov && stream_->codecpar->codec_id == AV_CODEC_ID_HEVC)
+    stream_->codecpar->codec_tag = MKTAG('h', 'v', 'c', '1');  // players of Apple know no other
   stream_->time_base = encoder_->time_base();
   stream_->avg_frame_rate = {rate.num, rate.den};
   stream_->r_frame_rate = {rate.num, rate.den};

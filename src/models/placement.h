@@ -7,6 +7,7 @@
 #include <string>
 
 #include "ops/backend.h"
+#include "ops/op_timer.h"
 #include "weights/weight_source.h"
 
 namespace t2v::models {
@@ -46,6 +47,7 @@ struct Placement {
     at::Tensor placed =
         at::empty(source.shape(name), at::TensorOptions().dtype(type).device(device));
     source.take_into(name, placed);
+    ops::count_upload(static_cast<int64_t>(placed.nbytes()));
     return placed;
   }
   // May lie in memory of the source and go with it.

@@ -1,6 +1,7 @@
 #include "ops/add_bias_residual.h"
 
 #include "core/check.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 
@@ -13,6 +14,7 @@ void add_bias_residual(const at::Tensor& y, const at::Tensor& bias, const at::Te
   if (residual.defined())
     T2V_ASSERT(residual.sizes() == out.sizes() && residual.scalar_type() == out.scalar_type() &&
                residual.stride(3) == 1);
+  const TimedOp timed("add_bias_residual", y);
   op_table(y.device().type()).add_bias_residual(y, bias, residual, out);
 }
 

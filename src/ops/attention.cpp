@@ -5,6 +5,7 @@
 #include "ops/attention_cpu.h"
 #include "ops/attention_cuda.h"
 #include "ops/device.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 namespace {
@@ -62,6 +63,9 @@ at::Tensor attention(at::Tensor q, at::Tensor k, at::Tensor v, const at::Tensor&
   T2V_ASSERT(!key_bias.defined() ||
              (key_bias.numel() == k.size(1) && key_bias.scalar_type() == at::kFloat));
   T2V_ASSERT(q.stride(2) == 1);
+  const bool cross = key_bias.defined() || q.size(1) != k.size(1);
+  const TimedOp timed(cross ? "cross_attention" : "self_attention", q,
+                      attention_flop(q, k.size(1)));
   if (q.is_cuda())
     return cuda_attention({std::move(q), std::move(k), std::move(v), key_bias, {}, {}}, backend);
   return cpu_attention({std::move(q), std::move(k), std::move(v), key_bias, {}, {}}, backend);

@@ -5,6 +5,7 @@
 #include <ATen/ops/cudnn_convolution.h>
 
 #include "core/check.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 
@@ -23,6 +24,8 @@ void Conv2d::run(const at::Tensor& in, const at::Tensor& out) const {
              out.size(3) == weight_.size(0));
   T2V_ASSERT(in.size(1) == out.size(1) + weight_.size(2) - 1 &&
              in.size(2) == out.size(2) + weight_.size(3) - 1);
+  const TimedOp timed("conv2d", in,
+                      product_flop(out.numel(), weight_.numel() / weight_.size(0), 1));
   const at::Tensor pictures = in.permute({0, 3, 1, 2});
   at::Tensor products = out.permute({0, 3, 1, 2});
   if (in.is_cuda()) {

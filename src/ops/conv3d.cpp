@@ -5,6 +5,7 @@
 
 #include "core/check.h"
 #include "ops/backend.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 namespace {
@@ -72,6 +73,8 @@ void Conv3d::check(const at::Tensor& in, const at::Tensor& out, const at::Tensor
 
 void Conv3d::run(const at::Tensor& in, const at::Tensor& out, const at::Tensor& residual) const {
   check(in, out, residual);
+  const int64_t taps = kernel_[0] * kernel_[1] * kernel_[2];
+  const TimedOp timed("conv3d", in, product_flop(out.numel(), in_channels_ * taps, 1));
   if (backend_ == ConvBackend::kAten) return run_aten(in, out, residual);
   const direct::OutputSize size{.frames = out.size(0), .height = out.size(1), .width = out.size(2)};
   if (residual.defined()) {

@@ -59,6 +59,8 @@ int64_t device_peak_bytes(c10::Device device) {
   return table_of(device).peak_bytes(device.index());
 }
 
+int64_t device_bytes(c10::Device device) { return table_of(device).current_bytes(device.index()); }
+
 std::shared_ptr<std::byte> allocate_pinned(size_t bytes) {
   const DeviceTable& device = table();
   void* const memory = device.allocate_pinned(bytes);

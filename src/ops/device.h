@@ -26,6 +26,7 @@ struct DeviceTable {
   void (*release_cache)(int index);
   void (*reset_peak)(int index);
   int64_t (*peak_bytes)(int index);
+  int64_t (*current_bytes)(int index);
   void* (*allocate_pinned)(size_t bytes);  // null: refused
   void (*free_pinned)(void* memory);
 };
@@ -45,6 +46,8 @@ void release_device_cache(c10::Device device);
 // The highest sum of tensors' memory since reset_device_peak (allocator statistics).
 void reset_device_peak(c10::Device device);
 int64_t device_peak_bytes(c10::Device device);
+// What tensors take now.
+int64_t device_bytes(c10::Device device);
 
 // Page-locked host memory, exactly as large as asked for (LibTorch's own cache of such memory
 // rounds up to a power of two, which doubles what blocks of weights take). Throws std::bad_alloc.

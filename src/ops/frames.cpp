@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 
 #include "core/check.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 
@@ -15,6 +16,7 @@ void frames_to_rgb8(const at::Tensor& frames, const at::Tensor& rgb8,
   T2V_ASSERT(!non_finite.defined() ||
              (non_finite.numel() == 1 && non_finite.scalar_type() == at::kInt &&
               non_finite.device() == frames.device()));
+  const TimedOp timed("frames_to_rgb8", frames);
   op_table(frames.device().type()).frames_to_rgb8(frames, rgb8, non_finite);
 }
 

@@ -2,6 +2,7 @@
 
 #include "core/check.h"
 #include "ops/norm.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 namespace {
@@ -43,6 +44,7 @@ int64_t rotation_group(int64_t wanted, int64_t width) noexcept {
 
 QuantisedRows quantise_rows(const at::Tensor& x, int64_t rotation) {
   T2V_ASSERT(is_rows(x) && is_group(rotation, x.size(1)));
+  const TimedOp timed("quantise_rows", x);
   const OpTable& table = table_of(x);
   return (table.quantise_rows ? table : reference_ops()).quantise_rows(x, rotation);
 }
@@ -53,6 +55,7 @@ QuantisedRows quantise_rows_fp8(const at::Tensor& x, int64_t rotation) {
   T2V_REQUIRE(table.quantise_rows_fp8 != nullptr, ErrorKind::kDevice,
               "fp8 products need a GPU that has them (compute capability 8.9 or newer), the '",
               table.name, "' operations have none; try --quant int8");
+  const TimedOp timed("quantise_rows", x);
   return table.quantise_rows_fp8(x, rotation);
 }
 
@@ -87,6 +90,7 @@ Rows gate_residual_norm_rows_(at::Tensor& x, const at::Tensor& branch, const at:
              branch.sizes() == x.sizes() && is_group(format.rotation, x.size(1)));
   T2V_ASSERT(is_vector(norm.a, x.size(1)) && is_vector(norm.b, x.size(1)) &&
              (!gate.defined() || is_vector(gate, x.size(1))));
+  const TimedOp timed("gate_residual_norm_quantise", x);
   const QuantisedRows rows =
       table.gate_residual_norm_quantise_(x, branch, gate, norm, eps, format.rotation);
   return {rows.values, rows.row_scale};
@@ -129,6 +133,7 @@ at::Tensor fp8_linear(const Int8Product& product) {
 at::Tensor expand_int8(const Int8Weight& weight, int64_t rotation, at::ScalarType out) {
   T2V_ASSERT(weight.values.dim() == 2 && weight.values.size(0) == weight.out_features &&
              weight.values.size(1) == weight.in_features && is_group(rotation, weight.in_features));
+  const TimedOp timed("expand_int8", weight.values);
   const OpTable& table = table_of(weight.values);
   return (table.expand_int8 ? table : reference_ops()).expand_int8(weight, rotation, out);
 }

@@ -10,6 +10,7 @@
 #include "ops/attention_reference.h"
 #include "ops/backend.h"
 #include "ops/device.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 namespace {
@@ -97,6 +98,7 @@ void quantise_keys(const at::Tensor& x, const at::Tensor& values, const at::Tens
   T2V_ASSERT(x.dim() == 3 && values.sizes() == x.sizes() && scale.dim() == 3 &&
              values.scalar_type() == at::kChar && scale.scalar_type() == at::kHalf &&
              scale.size(2) == kv_scale_groups(x.size(2)));
+  const TimedOp timed("quantise_keys", x);
   const at::Tensor wide = grouped(x).to(at::kFloat);
   const at::Tensor stored = (wide.abs().amax(-1) / kLargest).to(at::kHalf);
   const at::Tensor divisor = stored.to(at::kFloat).unsqueeze(-1);
@@ -117,6 +119,7 @@ at::Tensor cached_attention(at::Tensor q, const at::Tensor& k16, const at::Tenso
   T2V_ASSERT(q.dim() == 3 && q.stride(2) == 1 && k16.sizes() == v16.sizes() &&
              k16.size(0) == q.size(0) && k16.size(2) == q.size(2));
   require_window(q, *window);
+  const TimedOp timed("self_attention", q, attention_flop(q, k16.size(1) + window->k.size(1)));
   if (backend == AttentionBackend::kOwnInt8)
     backend = q.is_cpu() ? AttentionBackend::kAuto : AttentionBackend::kOwn;
   const AttentionInputs in{std::move(q), k16, v16, {}, {}, {}};

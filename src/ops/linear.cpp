@@ -11,6 +11,7 @@
 #include "core/check.h"
 #include "ops/int8.h"
 #include "ops/norm.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 namespace {
@@ -103,6 +104,7 @@ at::Tensor Linear::product(const at::Tensor& x, Activation activation) const {
 at::Tensor Linear::operator()(const at::Tensor& x, Activation activation) const {
   T2V_ASSERT(rows_.type == RowType::kPlain && x.dim() == 2 && x.size(1) == in_features_ &&
              x.scalar_type() == rows_.dtype);
+  const TimedOp timed("linear", x, product_flop(x.size(0), in_features_, out_features_));
   if (!branch_down_.defined()) return product(x, activation);
   at::Tensor y = product(x, Activation::kNone);
   y.add_(at::linear(at::linear(x, branch_down_), branch_up_));
@@ -111,17 +113,21 @@ at::Tensor Linear::operator()(const at::Tensor& x, Activation activation) const 
 
 at::Tensor Linear::operator()(const Rows& x, Activation activation) const {
   if (rows_.type == RowType::kPlain) return (*this)(x.values, activation);
+  const bool int8 = rows_.type == RowType::kInt8;
+  const TimedOp timed(int8 ? "linear_int8" : "linear_fp8", x.values,
+                      product_flop(x.values.size(0), in_features_, out_features_));
   const QuantisedRows rows{x.values, x.row_scale};
   const Int8Product product{.x = rows,
                             .weight = eight_bit_,
                             .bias = bias_,
                             .gelu = activation == Activation::kGeluTanh,
                             .out = rows_.dtype};
-  return rows_.type == RowType::kInt8 ? int8_linear(product) : fp8_linear(product);
+  return int8 ? int8_linear(product) : fp8_linear(product);
 }
 
 void Linear::add_to(at::Tensor& sum, const Rows& x, const at::Tensor& gate) const {
   if (rows_.type != RowType::kInt8) return gate_residual_(sum, (*this)(x), gate);
+  const TimedOp timed("linear_int8", sum, product_flop(sum.size(0), in_features_, out_features_));
   const QuantisedRows rows{x.values, x.row_scale};
   int8_linear_residual_(
       sum, {.x = rows, .weight = eight_bit_, .bias = bias_, .gelu = false, .out = rows_.dtype},

@@ -4,6 +4,7 @@
 
 #include "core/check.h"
 #include "ops/int8.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 namespace {
@@ -28,17 +29,20 @@ void check_residual(const at::Tensor& x, const at::Tensor& branch, const at::Ten
 at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale,
                                const at::Tensor& shift, double eps, at::ScalarType out) {
   T2V_ASSERT(is_rows(x) && is_vector(scale, x.size(1)) && is_vector(shift, x.size(1)));
+  const TimedOp timed("layer_norm_modulate", x);
   return op_table(x.device().type()).layer_norm_modulate(x, scale, shift, eps, out);
 }
 
 at::Tensor layer_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                       double eps, at::ScalarType out) {
   T2V_ASSERT(is_rows(x) && is_vector(weight, x.size(1)) && is_vector(bias, x.size(1)));
+  const TimedOp timed("layer_norm", x);
   return op_table(x.device().type()).layer_norm(x, weight, bias, eps, out);
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   T2V_ASSERT(is_rows(x) && is_vector(weight, x.size(1)));
+  const TimedOp timed("rms_norm", x);
   return op_table(x.device().type()).rms_norm(x, weight, eps);
 }
 
@@ -55,6 +59,7 @@ void qk_norm_rope(const QkNormRope& in, const QkvHeads& out) {
   const int64_t pairs =
       in.rope->cos_frame.size(1) + in.rope->cos_row.size(1) + in.rope->cos_column.size(1);
   T2V_ASSERT(2 * pairs == out.q.size(2));
+  const TimedOp timed("qk_norm_rope", in.qkv);
   op_table(in.qkv.device().type()).qk_norm_rope(in, out);
 }
 
@@ -68,6 +73,7 @@ QkvHeads empty_heads(const at::Tensor& qkv, int64_t num_heads, int64_t num_token
 
 void gate_residual_(at::Tensor& x, const at::Tensor& branch, const at::Tensor& gate) {
   check_residual(x, branch, gate);
+  const TimedOp timed("gate_residual", x);
   op_table(x.device().type()).gate_residual_(x, branch, gate);
 }
 
@@ -75,6 +81,7 @@ at::Tensor gate_residual_norm_(at::Tensor& x, const at::Tensor& branch, const at
                                const RowNorm& norm, double eps, at::ScalarType out) {
   check_residual(x, branch, gate);
   T2V_ASSERT(is_vector(norm.a, x.size(1)) && is_vector(norm.b, x.size(1)));
+  const TimedOp timed("gate_residual_norm", x);
   return op_table(x.device().type()).gate_residual_norm_(x, branch, gate, norm, eps, out);
 }
 
@@ -86,6 +93,7 @@ QuantisedRows layer_norm_quantise(const at::Tensor& x, const RowNorm& norm, doub
   // Kernels of devices take 8 columns at a time.
   const bool composed = !x.is_cpu() && x.size(1) % 8 != 0;
   const OpTable& table = composed ? reference_ops() : op_table(x.device().type());
+  const TimedOp timed("layer_norm_quantise", x);
   return table.layer_norm_quantise(x, norm, eps, rotation_group);
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/check.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 namespace {
@@ -59,6 +60,7 @@ RopeTables make_rope_tables(int64_t frames, int64_t height, int64_t width, int64
 
 void rotate_frames(const at::Tensor& keys, int64_t frames, const at::Tensor& out) {
   T2V_ASSERT(keys.dim() == 3 && out.sizes() == keys.sizes());
+  const TimedOp timed("rotate_frames", keys);
   const int64_t spatial = 2 * spatial_channels(keys.size(2));
   const int64_t temporal = keys.size(2) - spatial;
   const Axis turn = make_axis(frames, 1, temporal, keys.device());

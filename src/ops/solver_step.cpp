@@ -1,6 +1,7 @@
 #include "ops/solver_step.h"
 
 #include "core/check.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 namespace {
@@ -20,6 +21,7 @@ SolverOutputs solver_step(const SolverInputs& in, const SolverCoefficients& coef
   T2V_ASSERT(in.last.defined() || c.correct_last == 0);
   T2V_ASSERT(in.x0_1.defined() || (c.correct_x0_1 == 0 && c.predict_x0_1 == 0));
   T2V_ASSERT(in.x0_2.defined() || c.correct_x0_2 == 0);
+  const TimedOp timed("solver_step", in.x);
   return op_table(in.x.device().type()).solver_step(in, coefficients);
 }
 

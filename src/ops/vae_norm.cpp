@@ -1,6 +1,7 @@
 #include "ops/vae_norm.h"
 
 #include "core/check.h"
+#include "ops/op_timer.h"
 
 namespace t2v::ops {
 namespace {
@@ -16,6 +17,7 @@ void vae_norm(const at::Tensor& x, const at::Tensor& bias, const at::Tensor& gam
   T2V_ASSERT(x.dim() == 4 && out.sizes() == x.sizes() && out.scalar_type() == x.scalar_type());
   T2V_ASSERT(is_vector(gamma, x.size(3)) && (!bias.defined() || is_vector(bias, x.size(3))));
   T2V_ASSERT(x.stride(3) == 1 && out.stride(3) == 1 && out.device() == x.device());
+  const TimedOp timed("vae_norm", x);
   op_table(x.device().type()).vae_norm(x, bias, gamma, activation, out);
 }
 

@@ -225,4 +225,21 @@ void run_causal_video(const CausalVideo& video, const DenoiseTools& tools, Run& 
   }
 }
 
+CausalText encode_causal_text(const Recipe& recipe, const Model& model, ConditionCache& cache,
+                              const weights::StreamOptions& stream, Run& run) {
+  std::vector<NamedPrompt> prompts = {{recipe.prompt, "prompt", "prompt"}};
+  for (const PromptAt& change : recipe.prompts_at)
+    prompts.push_back({change.prompt, core::str("prompt at ", change.seconds, " s"), ""});
+  const bool guided = sched::needs_uncond(recipe.guidance_scale.high_noise);
+  if (guided) prompts.push_back({recipe.negative_prompt, "negative prompt", "negative"});
+  CausalText text;
+  text.prompts = run_text_stage(model, prompts, cache, stream, run);
+  for (size_t i = 0; i < prompts.size(); ++i)
+    warn_of_cut(text.prompts[i], prompts[i].name, model.text_len, run);
+  if (!guided) return text;
+  text.uncond = std::move(text.prompts.back());
+  text.prompts.pop_back();
+  return text;
+}
+
 }  // namespace t2v::pipeline

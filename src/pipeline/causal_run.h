@@ -32,6 +32,10 @@ void choose_window(KvCache kv, Recipe& recipe, const std::function<bool(const Re
 // "16-bit, 21 latent frames, 0 sinks: 6.04 GB" and the rest, for --dry-run.
 ResolvedSettings describe_causal(const Recipe& recipe, const Model& model, int64_t element_bytes);
 
+// All prompts of a recipe.
+CausalText encode_causal_text(const Recipe& recipe, const Model& model, ConditionCache& cache,
+                              const weights::StreamOptions& stream, Run& run);
+
 struct CausalVideo {
   const Recipe& recipe;
   const Model& model;

@@ -26,6 +26,7 @@ using models::wan::BlockPool;
 using models::wan::CausalCache;
 using models::wan::Condition;
 using models::wan::Expert;
+using models::wan::Lane;
 using models::wan::TimeModulation;
 using models::wan::Transformer;
 
@@ -33,7 +34,7 @@ sched::NoiseSchedule schedule_of(const CausalProfile& profile) {
   sched::NoiseSchedule schedule;
   for (const double t : profile.timesteps) {
     schedule.sigmas.push_back(static_cast<float>(t / 1000));
-    schedule.timesteps.push_back(static_cast<int64_t>(t));
+    schedule.timesteps.push_back(t);
   }
   schedule.sigmas.push_back(0.0F);
   return schedule;
@@ -199,6 +200,7 @@ class CausalDenoiser {
     sched::SolverState solver(
         profile_.sampler == CausalSampler::kUniPC ? Solver::kUniPC : Solver::kEuler, schedule_);
     for (int64_t i = 0; i < schedule_.num_steps(); ++i) {
+      const Run::Step step(run_, pass_, "");
       run_.tell(Stage::kDenoise, pass_++, num_passes_);
       const double begin = run_.elapsed_ms();
       static_cast<void>(weights_.take_load_ms());
@@ -246,6 +248,7 @@ class CausalDenoiser {
 
   // The clean pass: what later chunks see of this one.
   void keep_chunk(const at::Tensor& latents, int64_t first) {
+    const Run::Step step(run_, pass_, "keep");
     const double begin = run_.elapsed_ms();
     static_cast<void>(weights_.take_load_ms());
     begin_chunk_again(first, latents.size(1));
@@ -263,17 +266,14 @@ class CausalDenoiser {
 
   std::vector<at::Tensor> pass(const at::Tensor& latents, double timestep, bool only_keys,
                                BlockPool::Again again) {
-    std::vector<Condition*> conditions = {cond_.get()};
-    if (guided_) conditions.push_back(uncond_.get());
-    Transformer::CausalPass causal{.caches = {}, .only_keys = only_keys};
-    for (const auto& cache : caches_) causal.caches.push_back(cache.get());
-    const auto outputs = transformer_->forward({.latents = latents,
-                                                .time = times_.at(timestep),
+    std::vector<Lane> lanes = {{latents, cond_.get(), caches_[0].get()}};
+    if (guided_) lanes.push_back({latents, uncond_.get(), caches_[1].get()});
+    const auto outputs = transformer_->forward({.time = times_.at(timestep),
                                                 .rope = rope_,
                                                 .attention = run_.compute().attention,
                                                 .again = again,
-                                                .causal = &causal},
-                                               conditions, weights_.hooks());
+                                                .only_keys = only_keys},
+                                               lanes, weights_.hooks());
     keep_conditions();
     for (const at::Tensor& output : outputs) {
       run_.dump().add(indexed_name("call%02d_output", num_calls_), output.unsqueeze(0));
@@ -289,7 +289,7 @@ class CausalDenoiser {
     if (steps.empty()) run_.report().first_step_ms = end;
     steps.push_back({.index = static_cast<int64_t>(steps.size()),
                      .expert = {},
-                     .timestep = static_cast<int64_t>(timestep),
+                     .timestep = timestep,
                      .wall_ms = end - begin - weights_.take_load_ms()});
   }
 

@@ -2,12 +2,6 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
-#include <malloc.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <fstream>
 
 #include "core/check.h"
 #include "core/escape.h"
@@ -62,19 +56,6 @@ at::ScalarType choose_dtype(Dtype dtype, const at::Device& device) {
   return !device.is_cpu() || cpu_multiplies_bf16() ? at::kBFloat16 : at::kFloat;
 }
 
-// "MemAvailable" of the system; 0 when it does not tell.
-int64_t machine_available_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  int64_t kib = 0;
-  std::string unit;
-  while (file >> key >> kib) {
-    std::getline(file, unit);
-    if (key == "MemAvailable:") return kib * 1024;
-  }
-  return 0;
-}
-
 // fp32 means fp32, sums are fp32, and the same input gives the same bits.
 void set_cuda_rules() {
   at::Context& context = at::globalContext();
@@ -114,7 +95,8 @@ Compute choose_compute(const EngineOptions& options) {
           choose_text_device(options.text_encoder_device, device),
           *attention,
           {},
-          options.quant_preset == QuantPreset::kQuality};
+          options.quant_preset == QuantPreset::kQuality,
+          options.profile};
 }
 
 std::string describe(const Compute& compute) {
@@ -127,36 +109,6 @@ std::string describe(const Compute& compute) {
                    describe(compute.quant));
 }
 
-int64_t peak_host_bytes() {
-  struct rusage usage {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<int64_t>(usage.ru_maxrss) * 1024;
-}
-
-int64_t current_host_bytes() {
-  std::ifstream file("/proc/self/statm");
-  int64_t size = 0;
-  int64_t resident = 0;
-  file >> size >> resident;
-  return resident * ::sysconf(_SC_PAGESIZE);
-}
-
-int64_t available_host_bytes() {
-  const int64_t machine = machine_available_bytes();
-  if (machine == 0) return 0;
-  int64_t available = machine + current_host_bytes();
-  // Version 2 of control groups, then version 1; a missing or unlimited one says nothing.
-  for (const char* path :
-       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    std::ifstream file(path);
-    int64_t limit = 0;
-    if (file >> limit && limit > 0) available = std::min(available, limit);
-  }
-  return available;
-}
-
 int64_t available_device_bytes(at::Device device) { return ops::available_device_bytes(device); }
-
-void trim_host_memory() { ::malloc_trim(0); }
 
 }  // namespace t2v::pipeline

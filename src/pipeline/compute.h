@@ -24,7 +24,7 @@ int64_t peak_host_bytes();
 // What this process takes now.
 int64_t current_host_bytes();
 // What this process could take in all: what it has, what the machine can still give, within the
-// limit of its control group. 0 where that cannot be told.
+// limits of its control groups and of its address space (ulimit -v). 0 where that cannot be told.
 int64_t available_host_bytes();
 // What a device can give to tensors: what is free, and what this process' allocator has already.
 int64_t available_device_bytes(at::Device device);

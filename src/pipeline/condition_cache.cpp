@@ -6,7 +6,10 @@ namespace t2v::pipeline {
 namespace {
 
 constexpr int64_t kTextBytes = int64_t{64} << 20;  // of the host: some forty prompts of UMT5-XXL
-constexpr size_t kMaxTimes = 256;                  // of both experts; the 14B model's take 140 KB
+// In number too, so that memory stops growing early in a batch of prompts that never come again.
+constexpr size_t kMaxTexts = 64;
+constexpr size_t kMaxConditions = 128;  // of both experts
+constexpr size_t kMaxTimes = 256;       // of both experts; the 14B model's take 140 KB
 
 }  // namespace
 
@@ -17,7 +20,10 @@ std::string prompt_key(const std::vector<int64_t>& ids) {
 }
 
 ConditionCache::ConditionCache(std::string loras, bool wanted)
-    : loras_(std::move(loras)), wanted_(wanted), texts_(wanted ? kTextBytes : 0), conditions_(0) {}
+    : loras_(std::move(loras)),
+      wanted_(wanted),
+      texts_(wanted ? kTextBytes : 0, kMaxTexts),
+      conditions_(0, kMaxConditions) {}
 
 std::optional<ConditionCache::Text> ConditionCache::find_text(const std::string& prompt) {
   const Text* found = texts_.find(prompt);

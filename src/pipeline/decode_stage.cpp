@@ -9,26 +9,12 @@
 #include "core/check.h"
 #include "models/vae/decoder.h"
 #include "models/vae/tile_canvas.h"
+#include "pipeline/clip_guard.h"
 #include "pipeline/frame_return.h"
 #include "pipeline/sink_guard.h"
 
 namespace t2v::pipeline {
 namespace {
-
-models::vae::Decoder load_decoder(const Model& model, Run& run) {
-  const auto map = open_weights(model, "vae");
-  std::optional<models::vae::Decoder> decoder;
-  run.in_stage(Stage::kLoadVae, [&] {
-    run.tell(Stage::kLoadVae, 0, 1);
-    const at::Device device = run.compute().device;
-    decoder.emplace(model.vae, map,
-                    models::vae::decoder_dtype(model.vae, run.compute().dtype, device.type()),
-                    device);
-    run.tell(Stage::kLoadVae, 1, 1);
-  });
-  run.add_bytes_read(Stage::kLoadVae, map.bytes_read());
-  return std::move(*decoder);
-}
 
 // Takes frames to the sink and, where one is wanted, to the dump.
 class Delivery {
@@ -41,10 +27,12 @@ class Delivery {
   }
   void tell() const { run_.tell(Stage::kVaeDecode, done_, format_.num_frames); }
   void write(const at::Tensor& rgb8) {
+    guard_.see(rgb8.const_data_ptr<uint8_t>(), rgb8.numel() / 3);
     encode([&] { sink_->write(rgb8.const_data_ptr<uint8_t>(), rgb8.size(0)); });
     done_ += rgb8.size(0);
     if (run_.dump().wanted()) video_rgb8_.push_back(rgb8.clone());
   }
+  void require_picture() const { guard_.require_picture(); }
   void dump_frames(const at::Tensor& frames) {
     if (run_.dump().wanted()) video_.push_back(frames.to(at::kCPU));
   }
@@ -63,6 +51,7 @@ class Delivery {
   FrameSink* sink_;
   Run& run_;
   int64_t done_ = 0;  // frames
+  ClipGuard guard_;
   std::vector<at::Tensor> video_, video_rgb8_;
 };
 
@@ -109,11 +98,26 @@ void decode_in_tiles(const models::vae::Decoder& decoder, const at::Tensor& late
 
 }  // namespace
 
-void run_decode_stage(const Model& model, const at::Tensor& latents, const VideoFormat& format,
-                      FrameSink* sink, Run& run, const models::vae::Tiling& tiling) {
+models::vae::Decoder load_decoder(const Model& model, Run& run) {
+  const auto map = open_weights(model, "vae");
+  std::optional<models::vae::Decoder> decoder;
+  run.in_stage(Stage::kLoadVae, [&] {
+    run.tell(Stage::kLoadVae, 0, 1);
+    const at::Device device = run.compute().device;
+    decoder.emplace(model.vae, map,
+                    models::vae::decoder_dtype(model.vae, run.compute().dtype, device.type()),
+                    device);
+    run.tell(Stage::kLoadVae, 1, 1);
+  });
+  run.add_bytes_read(Stage::kLoadVae, map.bytes_read());
+  return std::move(*decoder);
+}
+
+void run_decode_stage(const models::vae::Decoder& decoder, const at::Tensor& latents,
+                      const models::vae::Tiling& tiling, const VideoFormat& format, FrameSink* sink,
+                      Run& run) {
   SinkGuard guard(sink);
-  const models::vae::Decoder decoder = load_decoder(model, run);
-  const at::Tensor input = models::vae::denormalise(model.vae, latents);
+  const at::Tensor input = models::vae::denormalise(decoder.spec(), latents);
   run.dump().add("vae_input", input.unsqueeze(0));
   Delivery delivery(format, sink, run);
   run.in_stage(Stage::kVaeDecode, [&] {
@@ -126,6 +130,7 @@ void run_decode_stage(const Model& model, const at::Tensor& latents, const Video
     delivery.tell();
   });
   delivery.write_dump();
+  delivery.require_picture();
   if (!sink) return;
   run.in_stage(Stage::kVideoEncode, [&] {
     run.tell(Stage::kVideoEncode, 0, 1);

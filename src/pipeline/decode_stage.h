@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "models/vae/decoder.h"
 #include "models/vae/tiling.h"
 #include "pipeline/model.h"
 #include "pipeline/run.h"
@@ -11,9 +12,13 @@
 
 namespace t2v::pipeline {
 
+// The decoder's weights come in, as a stage of the run. Throws Error{kModel}.
+models::vae::Decoder load_decoder(const Model& model, Run& run);
+
 // latents fp32 [C, T, h, w], model space. sink may be null (then the frames only go to the dump).
 // On any error the sink is aborted. Throws Error{kOutput, kNumeric, kCancelled, kModel}.
-void run_decode_stage(const Model& model, const at::Tensor& latents, const VideoFormat& format,
-                      FrameSink* sink, Run& run, const models::vae::Tiling& tiling = {});
+void run_decode_stage(const models::vae::Decoder& decoder, const at::Tensor& latents,
+                      const models::vae::Tiling& tiling, const VideoFormat& format, FrameSink* sink,
+                      Run& run);
 
 }  // namespace t2v::pipeline

@@ -9,6 +9,8 @@
 namespace t2v::pipeline {
 namespace {
 
+constexpr const char* kHostAllocator = "DefaultCPUAllocator";  // not enough, can't allocate memory
+
 bool contains(const std::string& text, const char* part) {
   return text.find(part) != std::string::npos;
 }
@@ -29,10 +31,21 @@ std::string one_line(std::string text) {
   return text.substr(0, 500);
 }
 
+// "8388608 bytes more were needed" of LibTorch's "... you tried to allocate 8388608 bytes. ...".
+std::string host_needs(const std::string& what) {
+  constexpr std::string_view kBefore = "you tried to allocate ";
+  const size_t begin = what.find(kBefore);
+  if (begin == std::string::npos) return one_line(what);
+  const size_t from = begin + kBefore.size();
+  const size_t end = what.find_first_not_of("0123456789", from);
+  return what.substr(from, end == std::string::npos ? end : end - from) + " bytes more were needed";
+}
+
 Error out_of_memory(const std::string& what, const std::optional<DeviceRoom>& room) {
-  if (!room)
-    return {ErrorKind::kOutOfMemory, core::str("out of host memory: ", one_line(what),
-                                               "; try a smaller --size or fewer --frames")};
+  if (!room || contains(what, kHostAllocator))
+    return {ErrorKind::kOutOfMemory,
+            core::str("out of host memory: ", host_needs(what),
+                      "; try a smaller --ram-budget, a smaller --size or fewer --frames")};
   const std::string needed = needed_of(what);
   return {ErrorKind::kOutOfMemory,
           core::str("out of device memory: ", needed.empty() ? "more" : needed + " more",
@@ -47,7 +60,7 @@ Error out_of_memory(const std::string& what, const std::optional<DeviceRoom>& ro
 Error from_torch_error(const c10::Error& error, const std::optional<DeviceRoom>& room) {
   const std::string what = error.what_without_backtrace();
   if (dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-      contains(what, "not enough memory") || contains(what, "out of memory") ||
+      contains(what, kHostAllocator) || contains(what, "out of memory") ||
       contains(what,
                "unable to find an engine to execute this computation") ||  // cuDNN, no workspace
       contains(what, "CUBLAS_STATUS_ALLOC_FAILED") ||

@@ -61,7 +61,10 @@ void write_latents(const std::string& path, const at::Tensor& latents,
                              {{kRecipeKey, recipe_json}});
 }
 
-at::Tensor make_initial_noise(const Recipe& recipe, const Geometry& g) {
+namespace {
+
+// Before the first noise level counts.
+at::Tensor unit_noise(const Recipe& recipe, const Geometry& g) {
   const std::vector<int64_t> shape = {g.latent_channels, g.latent_frames, g.latent_height,
                                       g.latent_width};
   if (!recipe.latents_path.empty()) {
@@ -74,6 +77,13 @@ at::Tensor make_initial_noise(const Recipe& recipe, const Geometry& g) {
   }
   auto generator = at::detail::createCPUGenerator(recipe.seed);
   return at::randn({1, shape[0], shape[1], shape[2], shape[3]}, generator, at::kFloat).squeeze(0);
+}
+
+}  // namespace
+
+at::Tensor make_initial_noise(const Recipe& recipe, const Geometry& g) {
+  const at::Tensor noise = unit_noise(recipe, g);
+  return recipe.t_list.empty() ? noise : noise * (recipe.t_list[0] / 1000);
 }
 
 }  // namespace t2v::pipeline

@@ -11,9 +11,9 @@
 
 namespace t2v::pipeline {
 
-// fp32 [C, T, h, w], unit normal. From the seed: the numbers torch.randn gives for a CPU generator
-// (mt19937, which uses the seed's low 32 bits). From a file: as read_latents does. Throws
-// Error{kInput}.
+// fp32 [C, T, h, w], unit normal; of a list of timesteps times its first noise level. From the
+// seed: the numbers torch.randn gives for a CPU generator (mt19937, which uses the seed's low 32
+// bits). From a file: as read_latents does. Throws Error{kInput}.
 at::Tensor make_initial_noise(const Recipe& recipe, const Geometry& geometry);
 
 // A tensor of latents [C, T, h, w] (any sizes) out of a safetensors file or a torch archive.

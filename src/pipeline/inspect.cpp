@@ -6,6 +6,7 @@
 #include "core/check.h"
 #include "core/escape.h"
 #include "pipeline/compute.h"
+#include "pipeline/presets.h"
 #include "pipeline/recipe.h"
 #include "pipeline/residency.h"
 #include "weights/model_scan.h"

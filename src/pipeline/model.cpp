@@ -178,6 +178,23 @@ void read_own_settings(Model& m) {
   }
 }
 
+// Weights that were trained with an attention that is not computed here.
+void refuse_other_attention(const weights::WeightMap& map, bool ignore_extra) {
+  for (const auto& tensor : map.tensors()) {
+    T2V_REQUIRE(tensor.name.find("local_attn.proj_l") == std::string::npos, ErrorKind::kModel,
+                map.label(), ": tensor '", tensor.name,
+                "' is of a linear attention beside a sparse one, which this version of t2v does "
+                "not have (",
+                map.checkpoint().path(),
+                "); try the checkpoint of the same model that was distilled without it");
+    T2V_REQUIRE(ignore_extra || tensor.name.find("gate_compress") == std::string::npos,
+                ErrorKind::kModel, map.label(), ": tensor '", tensor.name,
+                "' is of a learned sparse attention, which this version of t2v does not have (",
+                map.checkpoint().path(),
+                "); try --ignore-extra, which runs the same weights with dense attention");
+  }
+}
+
 void check_tensors(const Model& m, bool ignore_extra) {
   const auto check = [&](const char* component, weights::Expectations expected,
                          const std::string& hint) {
@@ -188,6 +205,7 @@ void check_tensors(const Model& m, bool ignore_extra) {
   if (m.transformer.image_size == 0) {  // transformers with an image encoder are only inspected
     for (const char* component : {"transformer", "transformer_2"}) {
       if (std::string(component) == "transformer_2" && !m.two_experts()) continue;
+      refuse_other_attention(open_weights(m, component), ignore_extra);
       std::string hint;
       try {
         hint =
@@ -241,14 +259,19 @@ Model open_model(const EngineOptions& options, std::shared_ptr<const weights::St
 
 void require_runnable(const Model& m) {
   const std::string& kind = m.folder.class_name;
-  T2V_REQUIRE(
-      m.variant.task == ModelTask::kTextToVideo && !m.vae.is_residual && !m.folder.expand_timesteps,
-      ErrorKind::kModel, "cannot generate with ", m.variant.name, ": ", task_words(m.variant.task),
-      " models are not in this version of t2v (", place_of(m.folder.transformer),
-      ": 'in_channels' is ", m.transformer.in_channels, ")");
-  T2V_REQUIRE(kind.empty() || kind == "WanPipeline", ErrorKind::kModel, m.folder.index(),
-              ": '_class_name' is '", kind,
-              "', expected 'WanPipeline': only text-to-video models are in this version of t2v");
+  T2V_REQUIRE(m.transformer.image_size == 0, ErrorKind::kModel, "cannot generate with ",
+              m.variant.name,
+              ": image-to-video models with a CLIP image encoder (Wan2.1) are not in "
+              "this version of t2v (",
+              place_of(m.folder.transformer), ": 'image_dim' is ", m.transformer.image_size,
+              "); try Wan2.2-I2V-A14B");
+  T2V_REQUIRE(!m.folder.expand_timesteps || m.variant.task == ModelTask::kTextImageToVideo,
+              ErrorKind::kModel, m.folder.index(), ": 'expand_timesteps' is true, but ",
+              m.variant.name, " has one timestep for all tokens; do these files belong together?");
+  T2V_REQUIRE(kind.empty() || kind == "WanPipeline" || kind == "WanImageToVideoPipeline",
+              ErrorKind::kModel, m.folder.index(), ": '_class_name' is '", kind,
+              "', expected 'WanPipeline' or 'WanImageToVideoPipeline': no other tasks are in this "
+              "version of t2v");
 }
 
 WeightMap open_weights(const Model& model, const std::string& component) {

@@ -1,5 +1,6 @@
 // Entry point of libt2v_engine.so (core/module.h).
 #include "t2v/engine.h"
+#include "t2v/machine.h"
 #include "t2v/quantize.h"
 #include "t2v/verify.h"
 
@@ -22,6 +23,11 @@ extern "C" __attribute__((visibility("default"))) void t2v_quantize_model(
     const t2v::QuantizeOptions& options, const t2v::CancelToken& cancel,
     t2v::QuantizeReport& report) {
   report = t2v::quantize_model(options, cancel);
+}
+
+extern "C" __attribute__((visibility("default"))) void t2v_examine_machine(
+    const t2v::EngineOptions& options, t2v::MachineFacts& facts) {
+  facts = t2v::examine_machine(options);
 }
 
 extern "C" __attribute__((visibility("default"))) void t2v_preview_latents(

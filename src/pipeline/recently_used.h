@@ -1,6 +1,7 @@
-// A bounded store: what has not been used for longest goes first.
+// A store bounded in bytes and in number: what has not been used for longest goes first.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -13,7 +14,8 @@ namespace t2v::pipeline {
 template <typename Value>
 class RecentlyUsed {
  public:
-  explicit RecentlyUsed(int64_t max_bytes) : max_bytes_(max_bytes) {}
+  RecentlyUsed(int64_t max_bytes, size_t max_items)
+      : max_bytes_(max_bytes), max_items_(max_items) {}
 
   // Null when it is not there. Valid until the next insert() or set_limit().
   [[nodiscard]] const Value* find(const std::string& key) {
@@ -57,10 +59,11 @@ class RecentlyUsed {
     index_.erase(found);
   }
   void shrink() {
-    while (bytes_ > max_bytes_) erase(std::string(items_.back().key));
+    while (bytes_ > max_bytes_ || items_.size() > max_items_) erase(std::string(items_.back().key));
   }
 
   int64_t max_bytes_;
+  size_t max_items_;
   int64_t bytes_ = 0;
   std::list<Item> items_;  // the last used first
   std::map<std::string, typename std::list<Item>::iterator> index_;

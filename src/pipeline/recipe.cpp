@@ -8,7 +8,11 @@
 #include "core/check.h"
 #include "pipeline/causal_profile.h"
 #include "pipeline/causal_run.h"
+#include "pipeline/image_request.h"
 #include "pipeline/loras.h"
+#include "pipeline/model_hashes.h"
+#include "pipeline/presets.h"
+#include "pipeline/step_cache_plan.h"
 #include "sched/noise_schedule.h"
 #include "t2v/version.h"
 #include "weights/storage.h"
@@ -32,12 +36,8 @@ Settings settings_of(const Request& r) {
   s.boundary = r.boundary;
   s.solver = r.solver;
   s.sigma_table = r.sigma_table;
+  s.seed = r.seed;
   return s;
-}
-
-Settings settings_below(const std::string& preset, const Model& model) {
-  return overlay(preset_settings(preset, model.flow_shift),
-                 overlay(model.own_settings, model.variant.defaults));
 }
 
 void require_range(const char* what, const char* flag, double value, double min, double max) {
@@ -79,6 +79,39 @@ std::string number(double value) {
   return text;
 }
 
+// Noise levels: of explicit timesteps, else of a table. The end point 0 is no step.
+void resolve_steps(const Request& request, const Settings& s, Recipe& r) {
+  r.solver = s.solver.value();
+  r.sigma_table = s.sigma_table.value();
+  r.shift = s.shift.value();
+  r.steps = s.steps.value();
+  r.t_list = request.t_list.empty() ? s.t_list.value_or(std::vector<double>()) : request.t_list;
+  if (r.t_list.empty()) {
+    sched::make_noise_schedule(r.solver, r.sigma_table, r.steps, r.shift);
+    return;
+  }
+  if (r.t_list.back() == 0 && r.t_list.size() > 1) r.t_list.pop_back();
+  sched::make_listed_schedule(r.t_list);
+  if (!request.solver && !s.t_list) r.solver = Solver::kEuler;
+  r.steps = static_cast<int64_t>(r.t_list.size());
+  const std::string whose =
+      request.t_list.empty() ? core::str("preset '", request.preset, "'") : "--t-list";
+  T2V_REQUIRE(request.steps.value_or(r.steps) == r.steps, ErrorKind::kUsage, "--steps ",
+              *request.steps, ": ", whose, " has ", r.steps,
+              " timesteps; try without, or --t-list");
+  T2V_REQUIRE(!request.shift && !request.sigma_table, ErrorKind::kUsage,
+              "--shift and --sigma-table make timesteps, but ", whose, " has its own; try without");
+}
+
+// Paths for people; what tells runs apart is what is in the pictures.
+void add_images(const Recipe& r, Json& json) {
+  json["image"] = r.image_path;
+  json["image_digest"] = picture_digest(*r.image);
+  if (!r.last_image) return;
+  json["last_image"] = r.last_image_path;
+  json["last_image_digest"] = picture_digest(*r.last_image);
+}
+
 // The profile decides about steps, solver and shift: its values stand in an object of their own.
 void add_causal(const Recipe& r, Json& json) {
   for (const char* key : {"steps", "solver", "shift", "sigma_table"}) json.erase(key);
@@ -102,7 +135,9 @@ void add_causal(const Recipe& r, Json& json) {
 
 Recipe resolve_recipe(const Request& request, const Model& model) {
   require_runnable(model);
-  const Settings s = overlay(settings_of(request), settings_below(request.preset, model));
+  const auto list_length = request.t_list.empty() ? request.steps : std::optional<int64_t>();
+  const Settings s =
+      overlay(settings_of(request), settings_below(request.preset, model, list_length));
   Recipe r;
   r.prompt = request.prompt;
   r.negative_prompt = s.negative_prompt.value();
@@ -114,12 +149,9 @@ Recipe resolve_recipe(const Request& request, const Model& model) {
               "--frames and --seconds both given; try one of them");
   r.frames = request.seconds ? frames_for_seconds(*request.seconds, r.fps, model.geometry_rules())
                              : s.frames.value();
+  resolve_image(request, model, r);
   make_geometry(r.width, r.height, r.frames, model.geometry_rules());
-  r.steps = s.steps.value();
-  r.solver = s.solver.value();
-  r.sigma_table = s.sigma_table.value();
-  r.shift = s.shift.value();
-  sched::make_noise_schedule(r.solver, r.sigma_table, r.steps, r.shift);
+  resolve_steps(request, s, r);
   r.guidance_scale = {.high_noise = s.guidance_scale_high.value(),
                       .low_noise = s.guidance_scale_low.value()};
   require_range("guidance scale", "--guidance-scale, --guidance-scale-high",
@@ -141,30 +173,19 @@ Recipe resolve_recipe(const Request& request, const Model& model) {
         request.guidance_scale_low ? request.guidance_scale_low : request.guidance_scale_high;
     if (only) r.guidance_scale = {*only, *only};
   }
-  r.seed = request.seed ? *request.seed : random_seed();
+  r.seed = s.seed ? *s.seed : random_seed();
   r.latents_path = request.latents_path;
   r.preset = request.preset;
   r.text_len = model.text_len;
   resolve_causal(request, model, r);
+  check_image(r);
+  if (!r.causal.empty()) {
+    T2V_REQUIRE(request.t_list.empty(), ErrorKind::kUsage, "--t-list: the causal profile '",
+                r.causal, "' has its own timesteps (--causal); try a profile of your own");
+    r.t_list.clear();
+  }
+  resolve_step_cache(request, model, r);
   return r;
-}
-
-ResolvedSettings preset_values(const std::string& preset, const Model& model) {
-  const Settings s = settings_below(preset, model);
-  ResolvedSettings values = {
-      {"negative-prompt", s.negative_prompt.value()},
-      {"size", core::str(*s.width, "x", *s.height)},
-      {"frames", core::str(*s.frames)},
-      {"fps", number(*s.fps)},
-      {"steps", core::str(*s.steps)},
-      {"solver", solver_name(*s.solver)},
-      {"shift", number(*s.shift)},
-      {"sigma-table", sigma_table_name(*s.sigma_table)},
-      {"guidance-scale-high", number(*s.guidance_scale_high)},
-      {"guidance-scale-low", number(*s.guidance_scale_low)},
-  };
-  if (model.two_experts()) values.emplace_back("boundary", number(s.boundary.value_or(0.875)));
-  return values;
 }
 
 std::string recipe_to_json(const Recipe& r, const Model& model, const EngineOptions& options,
@@ -194,9 +215,19 @@ std::string recipe_to_json(const Recipe& r, const Model& model, const EngineOpti
   }
   if (options.attention != "auto") json["attention"] = options.attention;
   if (r.boundary) json["boundary"] = *r.boundary;
+  if (!r.t_list.empty()) {
+    json["t_list"] = list_text(r.t_list);
+    for (const char* key : {"shift", "sigma_table"}) json.erase(key);
+  }
+  if (r.step_cache.policy != StepCachePolicy::kOff)
+    json["step_cache"] = step_cache_text(r.step_cache, model);
+  if (const std::string digest = step_cache_digest(r, model); !digest.empty())
+    json["step_cache_table"] = digest;
   if (!r.latents_path.empty()) json["latents"] = r.latents_path;
+  if (r.image) add_images(r, json);
   if (!r.causal.empty()) add_causal(r, json);
   add_files(options, json);
+  for (const auto& [component, hash] : model_hashes(model)) json["model_files"][component] = hash;
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -15,9 +15,6 @@ namespace t2v::pipeline {
 // Throws Error{kUsage, kInput} for values that do not fit this model, all numbers checked.
 Recipe resolve_recipe(const Request& request, const Model& model);
 
-// The values a preset gives for this model, as (flag, value) in the order of the command line.
-ResolvedSettings preset_values(const std::string& preset, const Model& model);
-
 // One JSON object, keys in a fixed order. Of files that options name (LoRAs, components): their
 // base names. dtype: the compute type's word ("bf16").
 std::string recipe_to_json(const Recipe& recipe, const Model& model, const EngineOptions& options,

@@ -8,6 +8,7 @@
 #include "models/wan/transformer.h"
 #include "ops/device.h"
 #include "pipeline/compute.h"
+#include "pipeline/encode_plan.h"
 
 namespace t2v::pipeline {
 namespace {
@@ -32,23 +33,30 @@ constexpr double kVaePackedWeights = 1.8;
 constexpr int64_t kConvolutionWorkspace = 256 * kMiB;
 constexpr int64_t kEncoderFrames = 60;  // that an encoder may hold back, 1.5 bytes a pixel
 
+// Image-to-video: what is put beside a video's noise, and both together.
+int64_t beside_bytes(const PlanInput& in) {
+  const Geometry& g = in.geometry;
+  return in.encode
+             ? 2 * in.spec.in_channels * g.latent_frames * g.latent_height * g.latent_width * 4
+             : 0;
+}
+
 // Residual streams, one block's intermediates or the head's (bytes).
 int64_t activation_bytes(const PlanInput& in) {
   const int64_t tokens = in.geometry.num_tokens;
   const int64_t c = in.spec.size();
-  const int64_t streams = in.guided ? 2 : 1;
-  const bool shared = models::wan::runs_shared(tokens);
-  const int64_t rows = shared ? streams * tokens : tokens;
+  const int64_t streams = in.videos * (in.guided ? 2 : 1);
+  const int64_t rows = std::min(streams, models::wan::num_shared(tokens)) * tokens;
   const int64_t head = rows * c * 4;
-  return streams * tokens * c * 4 +
+  return in.videos * (in.step_cache_bytes + beside_bytes(in)) + streams * tokens * c * 4 +
          std::max(head, models::wan::block_work_bytes(in.spec, rows, in.element_bytes, in.quant));
 }
 
 // Keys and values of the prompts' rows in all blocks.
 int64_t condition_bytes(const PlanInput& in) {
   const int64_t rows = std::min<int64_t>(in.text_len, 512) + 1;
-  return ((in.guided ? 2 : 1) + in.extra_conditions) * in.transformer.num_blocks * rows * 2 *
-         in.spec.size() * in.element_bytes;
+  return (in.videos * (in.guided ? 2 : 1) + in.extra_conditions) * in.transformer.num_blocks *
+         rows * 2 * in.spec.size() * in.element_bytes;
 }
 
 // What a decoder takes that works beside the transformer: where that runs, and of host memory.
@@ -257,6 +265,14 @@ void set_peaks(const PlanInput& in, MemoryPlan& plan) {
     decode.host_bytes = needs.bytes(plan.vae_tiling);
   }
   plan.peaks = {text, denoise, decode};
+  if (in.encode) {
+    const int64_t work = encoder_bytes(in) + along_bytes(in).compute;
+    plan.peaks.push_back(
+        {.stage = Stage::kVaeEncode,
+         .host_bytes = base + kHeapLeft + along_bytes(in).host +
+                       (in.on_device ? in.width * in.height * 3 * 16 : kept_host + work),
+         .device_bytes = in.on_device ? kDeviceContext + kept_device + work : 0});
+  }
   plan.streamed_bytes_per_step =
       (t.num_blocks - resident - (in.on_device ? 0 : cached)) * t.block_stored;
 }

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/vae/decode_bytes.h"
+#include "models/vae/encode_bytes.h"
 #include "models/wan/block_pool.h"
 #include "pipeline/geometry.h"
 #include "pipeline/model.h"
@@ -39,13 +41,16 @@ struct PlanInput {
   int64_t vae_ready = 0;  // the decoder's weights, ready to run
   models::vae::VaeSpec vae;
   models::vae::DecodeJob decode;
-  models::TransformerSpec spec;  // for activations
+  std::optional<models::vae::EncodeJob> encode;  // of image-to-video
+  models::TransformerSpec spec;                  // for activations
   int64_t text_len = 512;
   Geometry geometry;
   int64_t width = 0, height = 0;  // px
   int64_t element_bytes = 2;      // of the compute type
   models::QuantPlan quant;
   bool guided = true;
+  int64_t videos = 1;            // that take their steps together
+  int64_t step_cache_bytes = 0;  // of each video, while it is denoised
   // A causal run: its caches, and one decoder beside the transformer.
   int64_t causal_bytes = 0;
   bool decodes_along = false;

@@ -7,7 +7,9 @@
 #include "models/umt5/encoder.h"
 #include "models/wan/block.h"
 #include "pipeline/compute.h"
+#include "pipeline/encode_plan.h"
 #include "pipeline/residency.h"
+#include "pipeline/step_cache_plan.h"
 
 namespace t2v::pipeline {
 namespace {
@@ -113,6 +115,11 @@ std::string home_words(const MemoryPlan& plan, bool on_device) {
   return words;
 }
 
+// What is left to others: less of little.
+int64_t reserve_of(int64_t available) {
+  return std::max(std::min(kMinReserve, available / 4), available / 20);
+}
+
 }  // namespace
 
 PlanInput plan_input(const Recipe& recipe, const Model& model, const Compute& compute,
@@ -139,7 +146,9 @@ PlanInput plan_input(const Recipe& recipe, const Model& model, const Compute& co
   in.width = recipe.width;
   in.height = recipe.height;
   in.geometry = geometry;
+  if (recipe.image) plan_encode(model, compute, in);
   in.guided = recipe.guidance_scale.high_noise != 1.0 || recipe.guidance_scale.low_noise != 1.0;
+  in.step_cache_bytes = step_cache_bytes(recipe, model, in.element_bytes);
   return in;
 }
 
@@ -153,10 +162,11 @@ PlanInput decode_input(const Model& model, const Compute& compute, at::IntArrayR
                .height = latents[2],
                .width = latents[3],
                .dtype = models::vae::decoder_dtype(model.vae, compute.dtype, compute.device.type()),
-               .form = models::vae::network_form(compute.device.type())};
+               .form = models::vae::network_form(model.vae, compute.device.type()),
+               .device = compute.device.type()};
   in.width = latents[3] * model.vae.spatial_factor();
   in.height = latents[2] * model.vae.spatial_factor();
-  if (in.on_device) {
+  if (in.decode.form == models::vae::NetworkForm::kFrames) {
     in.vae_ready = models::vae::frame_weight_bytes(model.vae, in.decode.dtype);
   } else {
     const weights::WeightMap map = open_weights(model, "vae");
@@ -176,13 +186,13 @@ Budgets choose_budgets(const EngineOptions& options, const Compute& compute) {
     const int64_t available = available_host_bytes();
     // A system that does not tell its memory sets no limit.
     budgets.ram = available == 0 ? std::numeric_limits<int64_t>::max() / 4
-                                 : available - std::max(kMinReserve, available / 20);
+                                 : available - reserve_of(available);
   }
   if (compute.device.is_cpu()) return budgets;
   budgets.vram = options.vram_budget_bytes;
   if (budgets.vram == 0) {
     const int64_t available = available_device_bytes(compute.device) + kDeviceContextBytes;
-    budgets.vram = available - std::max(kMinReserve, available / 20);
+    budgets.vram = available - reserve_of(available);
   }
   return budgets;
 }

@@ -6,14 +6,21 @@
 
 #include <chrono>
 #include <functional>
+#include <limits>
+#include <memory>
+#include <optional>
 #include <string>
 
+#include "core/trace.h"
 #include "models/placement.h"
 #include "ops/attention.h"
+#include "ops/op_timer.h"
 #include "pipeline/tensor_dump.h"
 #include "t2v/engine.h"
 
 namespace t2v::pipeline {
+
+class RunProfile;
 
 // Where and in which type the models run.
 struct Compute {
@@ -24,21 +31,41 @@ struct Compute {
   models::QuantPlan quant = {};  // of the transformer's blocks
   // int8 attention computes in 16 bits in the first and the last tenth of the steps.
   bool protect_steps = false;
+  bool profile = false;  // runs time their operations and watch their memory
 };
 
 class Run {
  public:
   Run(Compute compute, ProgressListener& progress, const CancelToken& cancel, bool dump);
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+  ~Run();
 
   [[nodiscard]] const Compute& compute() const noexcept { return compute_; }
   [[nodiscard]] TensorDump& dump() noexcept { return dump_; }
   [[nodiscard]] Report& report() noexcept { return report_; }
   [[nodiscard]] double elapsed_ms() const;
 
-  // Throws Error{kCancelled} when the user asked to stop.
+  // From now on.
+  void set_timeout(double seconds);
+  // Throws Error{kCancelled} when the user asked to stop, Error{kTimeout} when the time is over.
   void check_cancelled() const;
   void tell(Stage stage, int64_t done, int64_t total, const std::string& expert = {}) const;
-  void tell(const ProgressEvent& event) const { progress_.on_progress(event); }
+  // Adds what memory the process takes.
+  void tell(ProgressEvent event) const;
+
+  // While it lives, a sampling step is made: the one that comes next into the report's steps.
+  class Step {
+   public:
+    Step(Run& run, int64_t index, const std::string& expert);
+
+   private:
+    core::TraceSpan span_;
+    std::optional<ops::OpTimer::Use> use_;
+  };
+
+  // What --profile asks for goes into the report; once, at the end.
+  void end_profile();
 
   // Runs `work` as part of a stage: its time is added to the stage's, minus that of stages inside.
   void in_stage(Stage stage, const std::function<void()>& work);
@@ -49,6 +76,7 @@ class Run {
  private:
   using Clock = std::chrono::steady_clock;
   StageTime& entry(Stage stage);
+  void work_in_stage(Stage stage, const std::function<void()>& work);
 
   Compute compute_;
   ProgressListener& progress_;
@@ -58,7 +86,11 @@ class Run {
   Clock::time_point start_ = Clock::now();
   int64_t streamed_bytes_ = 0;
   int64_t streaming_ns_ = 0;
-  double nested_ms_ = 0;  // time of stages that ran inside the current one
+  double timeout_from_ms_ = 0;
+  double deadline_ms_ = std::numeric_limits<double>::infinity();  // since the start
+  double nested_ms_ = 0;                 // time of stages that ran inside the current one
+  int64_t nested_bytes_ = 0;             // copied to the device in these
+  std::unique_ptr<RunProfile> profile_;  // null: not wanted
 };
 
 }  // namespace t2v::pipeline

@@ -60,7 +60,7 @@ void read_words(const weights::JsonFile& file, Settings& s) {
   try {
     if (const auto word = file.find_string("solver")) s.solver = parse_solver(*word);
   } catch (const Error&) {  // the same problem, but of a model file
-    file.refuse("solver", "\"unipc\", \"euler\" or \"dpm++\"");
+    file.refuse("solver", "\"unipc\", \"euler\", \"dpm++\" or \"renoise\"");
   }
   try {
     if (const auto word = file.find_string("sigma_table")) s.sigma_table = parse_sigma_table(*word);
@@ -87,6 +87,8 @@ Settings overlay(const Settings& upper, const Settings& lower) {
   fill(s.solver, lower.solver);
   fill(s.sigma_table, lower.sigma_table);
   fill(s.causal, lower.causal);
+  fill(s.t_list, lower.t_list);
+  fill(s.seed, lower.seed);
   return s;
 }
 
@@ -159,7 +161,9 @@ ModelVariant identify_model(const models::TransformerSpec& spec, bool two_expert
   const bool is_5b = variant.task == ModelTask::kTextImageToVideo;
   if (!size.empty() && is_5b == (size == "5B")) {
     const bool is_22 = two_experts || is_5b;
-    variant.name = core::str(is_22 ? "Wan2.2-" : "Wan2.1-", short_name(variant.task), "-", size);
+    variant.published =
+        core::str(is_22 ? "Wan2.2-" : "Wan2.1-", short_name(variant.task), "-", size);
+    variant.name = variant.published;
   } else {
     variant.name =
         core::str("Wan ", task_words(variant.task), " model, ", two_experts ? "two experts, " : "",
@@ -189,6 +193,7 @@ Settings read_model_settings(const weights::JsonFile& file) {
                                    "guidance_scale",
                                    "boundary",
                                    "causal",
+                                   "preview_factors",  // of step_preview
                                    "guidance_scale_high",
                                    "guidance_scale_low",
                                    "negative_prompt"};
@@ -217,27 +222,11 @@ Settings read_model_settings(const weights::JsonFile& file) {
   return s;
 }
 
-Settings preset_settings(const std::string& name, std::optional<double> flow_shift) {
-  Settings s;
-  if (name == "official") return s;  // the model's own values
-  T2V_REQUIRE(name == "diffusers", ErrorKind::kUsage, "unknown preset '", name,
-              "'; try one of: official, diffusers");
-  // Defaults of the diffusers library's WanPipeline and of the scheduler file it reads.
-  s.negative_prompt = "";
-  s.steps = 50;
-  s.guidance_scale_high = 5.0;
-  s.guidance_scale_low = 5.0;
-  s.solver = Solver::kUniPC;
-  s.sigma_table = SigmaTable::kDiffusers;
-  s.shift = flow_shift;
-  return s;
-}
-
 Solver parse_solver(const std::string& word) {
-  for (const Solver solver : {Solver::kUniPC, Solver::kEuler, Solver::kDpmpp})
+  for (const Solver solver : {Solver::kUniPC, Solver::kEuler, Solver::kDpmpp, Solver::kRenoise})
     if (word == solver_name(solver)) return solver;
   throw Error(ErrorKind::kUsage,
-              core::str("unknown solver '", word, "'; try one of: unipc, euler, dpm++"));
+              core::str("unknown solver '", word, "'; try one of: unipc, euler, dpm++, renoise"));
 }
 
 SigmaTable parse_sigma_table(const std::string& word) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "models/spec.h"
 #include "t2v/request.h"
@@ -18,7 +19,9 @@ struct Settings {
   std::optional<double> fps, shift, guidance_scale_high, guidance_scale_low, boundary;
   std::optional<Solver> solver;
   std::optional<SigmaTable> sigma_table;
-  std::optional<std::string> causal;  // a profile; only a model's own settings have one
+  std::optional<std::string> causal;          // a profile; only a model's own settings have one
+  std::optional<std::vector<double>> t_list;  // timesteps; only presets have them
+  std::optional<uint64_t> seed;
 };
 
 // Fields of `upper` win.
@@ -30,7 +33,8 @@ const char* task_words(ModelTask task) noexcept;  // "text-to-video"
 
 // What a known model is.
 struct ModelVariant {
-  std::string name;  // "Wan2.2-T2V-A14B", or a description of an unknown one
+  std::string name;       // "Wan2.2-T2V-A14B", or a description of an unknown one
+  std::string published;  // "Wan2.2-T2V-A14B"; "" of an unknown one
   ModelTask task = ModelTask::kTextToVideo;
   Settings defaults;  // complete but for text_len
 };
@@ -44,12 +48,7 @@ std::string looks_like(const models::TransformerSpec& spec, bool two_experts);
 // The model folder's own t2v.json. Throws Error{kModel} naming file and key.
 Settings read_model_settings(const weights::JsonFile& file);
 
-// A preset; flow_shift: the shift of the model's scheduler file. Throws Error{kUsage} with the
-// names.
-Settings preset_settings(const std::string& name, std::optional<double> flow_shift);
-constexpr const char* kPresetNames[] = {"official", "diffusers"};
-
-Solver parse_solver(const std::string& word);           // "unipc", "euler", "dpm++"
+Solver parse_solver(const std::string& word);           // "unipc", "euler", "dpm++", "renoise"
 SigmaTable parse_sigma_table(const std::string& word);  // "wan", "diffusers"
 
 }  // namespace t2v::pipeline

@@ -1,16 +1,14 @@
 #include "pipeline/stream_decode.h"
 
 #include <c10/core/InferenceMode.h>
-#include <c10/core/StreamGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <chrono>
-#include <optional>
 #include <utility>
 
 #include "core/check.h"
 #include "models/vae/decoder.h"
 #include "pipeline/frame_return.h"
+#include "pipeline/own_stream.h"
 #include "pipeline/sink_guard.h"
 
 namespace t2v::pipeline {
@@ -25,19 +23,6 @@ double ms_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin)
       .count();
 }
-
-// On a device, work of this thread goes to a stream of its own, beside that of the denoising.
-class OwnStream {
- public:
-  explicit OwnStream(at::Device device) {
-    if (device.is_cpu()) return;
-    const c10::impl::VirtualGuardImpl impl(device.type());
-    guard_.emplace(impl.getStreamFromGlobalPool(device));
-  }
-
- private:
-  std::optional<c10::StreamGuard> guard_;
-};
 
 }  // namespace
 
@@ -98,6 +83,7 @@ bool StreamDecoder::pop(at::Tensor& latents) {
 
 void StreamDecoder::write(const at::Tensor& rgb8) {
   const auto begin = std::chrono::steady_clock::now();
+  guard_.see(rgb8.const_data_ptr<uint8_t>(), rgb8.numel() / 3);
   if (sink_) sink_->write(rgb8.const_data_ptr<uint8_t>(), rgb8.size(0));
   encode_ms_ += ms_since(begin);
   if (keep_ == Frames::kAlsoKept) rgb8_.push_back(rgb8.clone());
@@ -132,6 +118,7 @@ void StreamDecoder::decode_all() {
     decode_ms_ += ms_since(begin) - (encode_ms_ - encoded);
   }
   while (frame_return.in_flight() > 0) write(frame_return.receive().rgb8);
+  guard_.require_picture();
   const auto begin = std::chrono::steady_clock::now();
   if (sink_) sink_->finish();
   encode_ms_ += ms_since(begin);

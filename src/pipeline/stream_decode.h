@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "pipeline/clip_guard.h"
 #include "pipeline/model.h"
 #include "pipeline/run.h"
 #include "t2v/frame_sink.h"
@@ -68,6 +69,7 @@ class StreamDecoder {
   std::atomic<bool> stopping_{false};  // nothing is wanted any more
   std::exception_ptr failure_;
 
+  ClipGuard guard_;  // of the thread
   std::atomic<int64_t> frames_done_{0};
   double decode_ms_ = 0, encode_ms_ = 0;
   int64_t bytes_read_ = 0;

@@ -52,6 +52,8 @@ std::vector<at::Tensor> encode(const Model& model, const std::vector<std::vector
   std::vector<at::Tensor> states;
   const auto& weights = encoder->weights();
   run.in_stage(Stage::kTextEncode, [&] {
+    core::TraceSpan span("prompt", "encode prompts", -1, core::SpanKind::kCoarse);
+    span.set_detail(core::str(ids.size(), " prompts"));
     states = encoder->encode(ids, stream, [&](int64_t done, int64_t total) {
       run.tell({.stage = Stage::kTextEncode,
                 .done = done,
@@ -90,11 +92,8 @@ std::vector<TextEmbedding> run_text_stage(const Model& model,
   std::vector<size_t> places;  // of the missing ones in the result
   for (const NamedPrompt& prompt : prompts) {
     auto encoded = model.tokenizer->encode(text::clean_prompt(prompt.text), model.text_len);
-    if (encoded.truncated)
-      run.report().warnings.push_back(core::str("the ", prompt.name, " has more than ",
-                                                model.text_len, " tokens; the rest was cut off"));
     if (!prompt.dump_name.empty()) dump_ids(prompt.dump_name, encoded.ids, model, run);
-    result.push_back({at::Tensor(), prompt_key(encoded.ids)});
+    result.push_back({at::Tensor(), prompt_key(encoded.ids), encoded.truncated});
     if (const auto known = cache.find_text(result.back().key)) {
       result.back().rows = known->rows;
       ++use.text_hits;
@@ -121,6 +120,17 @@ std::vector<TextEmbedding> run_text_stage(const Model& model,
       dump_embeddings(prompts[i].dump_name, result[i].rows, model, run);
   }
   return result;
+}
+
+void warn_of_cut(const TextEmbedding& text, const std::string& name, int64_t text_len, Run& run) {
+  if (!text.truncated) return;
+  run.report().warnings.push_back(
+      core::str("the ", name, " has more than ", text_len, " tokens; the rest was cut off"));
+}
+
+void warn_of_cut(const TextEmbeddings& text, int64_t text_len, Run& run) {
+  warn_of_cut(text.cond, "prompt", text_len, run);
+  if (text.uncond) warn_of_cut(*text.uncond, "negative prompt", text_len, run);
 }
 
 }  // namespace t2v::pipeline

@@ -18,7 +18,8 @@ namespace t2v::pipeline {
 // not stored.
 struct TextEmbedding {
   at::Tensor rows;
-  std::string key;  // the prompt's name in the condition cache
+  std::string key;         // the prompt's name in the condition cache
+  bool truncated = false;  // it was longer than the model takes
 };
 
 // A prompt and what messages and --dump call it.
@@ -40,5 +41,9 @@ struct TextEmbeddings {
   TextEmbedding cond;
   std::optional<TextEmbedding> uncond;  // absent when no step is guided
 };
+
+// A warning of the run for each prompt that was cut off. name: "prompt".
+void warn_of_cut(const TextEmbedding& text, const std::string& name, int64_t text_len, Run& run);
+void warn_of_cut(const TextEmbeddings& text, int64_t text_len, Run& run);
 
 }  // namespace t2v::pipeline

@@ -20,6 +20,14 @@ class TokenizerEngine final : public Engine {
  public:
   explicit TokenizerEngine(const std::string& path) : tokenizer_(path) {}
 
+  void write_trace(const std::string&) override { refuse(); }
+  Report calibrate_step_cache(const Recipe&, const std::string&, ProgressListener&,
+                              const CancelToken&) override {
+    refuse();
+  }
+  Report encode(FrameSource&, const std::string&, ProgressListener&, const CancelToken&) override {
+    refuse();
+  }
   TokenizedPrompt tokenize(const std::string& prompt) const override {
     TokenizedPrompt result{
         .text = prompt, .clean = text::clean_prompt(prompt), .ids = {}, .truncated = false};
@@ -32,8 +40,8 @@ class TokenizerEngine final : public Engine {
   Recipe resolve(const Request&) const override { refuse(); }
   std::string recipe_json(const Recipe&) const override { refuse(); }
   ResolvedSettings plan(const Recipe&) const override { refuse(); }
-  Report generate(const Recipe&, const GenerateOutputs&, ProgressListener&,
-                  const CancelToken&) override {
+  void generate_all(const std::vector<BatchItem>&, BatchHost&, ProgressListener&,
+                    const CancelToken&) override {
     refuse();
   }
   Report decode(const std::string&, double, FrameSink&, ProgressListener&,

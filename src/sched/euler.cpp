@@ -10,4 +10,12 @@ ops::SolverCoefficients euler_coefficients(const SigmaScalars& scalars, int64_t 
   return c;
 }
 
+ops::SolverCoefficients renoise_coefficients(const SigmaScalars& scalars, int64_t step_index) {
+  ops::SolverCoefficients c;
+  c.sigma = scalars.sigma(step_index);
+  c.predict_x = 0;
+  c.predict_x0 = scalars.alpha(step_index + 1);
+  return c;
+}
+
 }  // namespace t2v::sched

@@ -45,7 +45,7 @@ NoiseSchedule make_noise_schedule(Solver solver, SigmaTable table, int64_t steps
       sigma -= kDiffusersFirstGap;
     }
     schedule.sigmas.push_back(static_cast<float>(sigma));
-    schedule.timesteps.push_back(static_cast<int64_t>(sigma * kTrainTimesteps));
+    schedule.timesteps.push_back(std::trunc(sigma * kTrainTimesteps));
   }
   schedule.sigmas.push_back(0.0F);
   for (size_t i = 1; i < schedule.sigmas.size(); ++i) {
@@ -57,8 +57,26 @@ NoiseSchedule make_noise_schedule(Solver solver, SigmaTable table, int64_t steps
   return schedule;
 }
 
-bool uses_high_noise(int64_t timestep, double boundary) noexcept {
-  return static_cast<double>(timestep) >= boundary * kTrainTimesteps;
+NoiseSchedule make_listed_schedule(const std::vector<double>& timesteps) {
+  T2V_REQUIRE(!timesteps.empty() && timesteps.size() <= 1000, ErrorKind::kUsage,
+              "bad list of timesteps: ", timesteps.size(),
+              " of them, expected 1 to 1000 (--t-list)");
+  NoiseSchedule schedule;
+  for (const double t : timesteps) {
+    T2V_REQUIRE(t > 0 && t <= kTrainTimesteps, ErrorKind::kUsage, "bad timestep: ", t,
+                ", expected above 0 and up to 1000; only the last may be 0 (--t-list)");
+    const auto sigma = static_cast<float>(t / kTrainTimesteps);
+    T2V_REQUIRE(schedule.sigmas.empty() || sigma < schedule.sigmas.back(), ErrorKind::kUsage,
+                "bad list of timesteps: ", t, " is not below the one before it (--t-list)");
+    schedule.sigmas.push_back(sigma);
+    schedule.timesteps.push_back(t);
+  }
+  schedule.sigmas.push_back(0.0F);
+  return schedule;
+}
+
+bool uses_high_noise(double timestep, double boundary) noexcept {
+  return timestep >= boundary * kTrainTimesteps;
 }
 
 }  // namespace t2v::sched

@@ -17,4 +17,7 @@ ops::SolverCoefficients dpmpp_coefficients(const SigmaScalars& scalars, int64_t 
 // Euler: x + (sigma[i+1] - sigma[i]) * v, written with x0 = x - sigma[i] * v.
 ops::SolverCoefficients euler_coefficients(const SigmaScalars& scalars, int64_t step_index);
 
+// The deterministic part of x0 + re-noise: (1 - sigma[i+1]) * x0.
+ops::SolverCoefficients renoise_coefficients(const SigmaScalars& scalars, int64_t step_index);
+
 }  // namespace t2v::sched

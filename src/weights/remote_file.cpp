@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/counters.h"
+
 namespace t2v::weights {
 
 RemoteFile::RemoteFile(const std::string& path, RemoteFacts facts, RemoteAccess access,
@@ -24,7 +26,11 @@ void RemoteFile::load(int64_t index, std::span<std::byte> out) const {
                      .file_size = facts_.size,
                      .offset = index * kBlockBytes,
                      .length = block_bytes(index)};
-  if (access_.cache && access_.cache->load(key, out)) return;
+  if (access_.cache && access_.cache->load(key, out)) {
+    core::count(core::Counter::kBlockCacheHits);
+    return;
+  }
+  core::count(core::Counter::kBlockCacheMisses);
   access_.calls->read({name(), facts_.version, facts_.size, key.offset}, out, error_kind());
   if (access_.cache) access_.cache->store(key, out);
 }

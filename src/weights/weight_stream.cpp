@@ -7,6 +7,7 @@
 #include <new>
 
 #include "core/check.h"
+#include "core/trace.h"
 #include "weights/storage.h"
 
 namespace t2v::weights {
@@ -175,12 +176,14 @@ bool WeightStream::piece_at(int64_t index, Piece& piece) const noexcept {
 void WeightStream::read_piece(const Piece& piece, Slot& slot) const {
   const Turn::Extent& extent =
       turn_at(piece.turn_number)->extents[static_cast<size_t>(piece.extent)];
+  const core::TraceSpan span("read", "read block", turn_at(piece.turn_number)->block);
   std::byte* to = slot.buffer.data() + extent.buffer_offset + (piece.begin - extent.begin);
   files_[static_cast<size_t>(extent.file_index)]->read(piece.begin,
                                                        {to, static_cast<size_t>(piece.bytes)});
 }
 
 void WeightStream::read_pieces() noexcept {
+  core::name_thread("weight reader");
   const auto num_slots = static_cast<int64_t>(slots_.size());
   Piece piece;
   while (!stopping_.load() && piece_at(next_piece_.fetch_add(1), piece)) {

@@ -43,6 +43,8 @@ class Folder:
         write("value.cfg", b"steps = 0x7\n")
         write("open.cfg", b'prompt = "never closed\n')
         write("latents.safetensors", b"latents")
+        write("clip.src", b"SOURCE 16x8 5\n")
+        write("one.src", b"SOURCE 16x8 1\n")
         write("high_noise.safetensors", b"lora")
         write("b:c.safetensors", b"lora")
         write("weights.cfg", b"lora = one.txt@low:2\nlora = one.txt\nram_budget = 12GiB\nt5_cpu = true\nvae = one.txt\n")

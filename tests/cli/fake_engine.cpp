@@ -1,8 +1,11 @@
 // An engine without a model, so that the program can be tested alone. T2V_FAKE says what goes
-// wrong: slow, oom, bad_alloc, internal, throw_int, model, numeric, device, warn.
+// wrong: slow, oom, bad_alloc, internal, throw_int, model, numeric, device, warn. A prompt of the
+// form "fail KIND ..." fails so, "flaky ..." only the first time, "never again ..." is forgotten
+// when it should be made once more.
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -59,6 +62,8 @@ std::string options_json(const EngineOptions& o) {
       .dump();
 }
 
+[[noreturn]] void refuse() { throw Error(ErrorKind::kUsage, "the fake engine cannot do this"); }
+
 class FakeEngine : public Engine {
  public:
   explicit FakeEngine(const EngineOptions& options) : options_(options) {
@@ -108,27 +113,21 @@ class FakeEngine : public Engine {
     return {{"device", "fake"}, {"memory", "1 MiB"}, {"options", options_json(options_)}};
   }
 
-  Report generate(const Recipe& recipe, const GenerateOutputs& outputs, ProgressListener& progress,
-                  const CancelToken& cancel) override {
-    fail_as_wished();
-    for (const int64_t bytes : {0, 1000000000, 2000000000}) {
-      progress.on_progress({.stage = Stage::kLoadTransformer,
-                            .done = bytes / 2000000000,
-                            .total = 1,
-                            .expert = "high_noise",
-                            .bytes_done = bytes,
-                            .bytes_total = 2000000000});
+  void generate_all(const std::vector<BatchItem>& items, BatchHost& host,
+                    ProgressListener& progress, const CancelToken& cancel) override {
+    for (size_t i = 0; i < items.size();) {
+      host.on_begin(i);
+      AfterFailure after = AfterFailure::kGoOn;
+      try {
+        host.on_done(i, make(i, items[i], host, progress, cancel));
+      } catch (const Error& error) {
+        after = host.on_failed(i, error);
+        if (error.kind() == ErrorKind::kCancelled) throw;
+      }
+      if (after == AfterFailure::kStop) return;
+      const bool forgotten = items[i].recipe.prompt.starts_with("never again");
+      if (after == AfterFailure::kGoOn || forgotten) ++i;
     }
-    for (int64_t step = 0; step <= recipe.steps; ++step) {
-      progress.on_progress(
-          {.stage = Stage::kDenoise, .done = step, .total = recipe.steps, .expert = "high_noise"});
-      if (wish() == "slow") std::this_thread::sleep_for(100ms);
-      T2V_REQUIRE(!cancel.cancelled(), ErrorKind::kCancelled, "interrupted: fake");
-    }
-    if (!outputs.dump_path.empty()) std::ofstream(outputs.dump_path) << "dump";
-    if (!outputs.save_latents_path.empty()) std::ofstream(outputs.save_latents_path) << "latents";
-    if (outputs.sink) write_frames(recipe, outputs);
-    return report_of(recipe);
   }
 
   Report decode(const std::string& latents_path, double fps, FrameSink& sink,
@@ -141,6 +140,24 @@ class FakeEngine : public Engine {
     return report_of(recipe);
   }
 
+  void write_trace(const std::string&) override { refuse(); }
+  Report calibrate_step_cache(const Recipe& recipe, const std::string& path, ProgressListener&,
+                              const CancelToken&) override {
+    std::ofstream(path) << "{}";
+    Report report;
+    report.recipe = recipe;
+    return report;
+  }
+  Report encode(FrameSource& source, const std::string& latents_path, ProgressListener&,
+                const CancelToken&) override {
+    Recipe recipe;
+    recipe.width = source.format().width;
+    recipe.height = source.format().height;
+    std::vector<uint8_t> rgb;
+    while (source.read(rgb)) ++recipe.frames;
+    std::ofstream(latents_path) << "FAKE LATENTS of " << recipe.frames;
+    return report_of(recipe);
+  }
   TokenizedPrompt tokenize(const std::string& prompt) const override {
     return {.text = prompt,
             .clean = prompt,
@@ -153,6 +170,50 @@ class FakeEngine : public Engine {
   }
 
  private:
+  void fail_by_prompt(const std::string& prompt) {
+    if (prompt.starts_with("fail device")) throw Error(ErrorKind::kDevice, "no device: by prompt");
+    if (prompt.starts_with("fail input")) throw Error(ErrorKind::kInput, "bad input: by prompt");
+    if (prompt.starts_with("fail timeout")) throw Error(ErrorKind::kTimeout, "too slow: by prompt");
+    const bool flaky = prompt.starts_with("flaky") && tries_[prompt]++ == 0;
+    if (flaky || prompt.starts_with("never again"))
+      throw Error(ErrorKind::kRemote, "remote is away: by prompt");
+  }
+
+  static void show_preview(const BatchItem& job, int64_t step) {
+    if (!job.outputs.preview) return;
+    const std::vector<uint8_t> rgb(size_t{4} * 2 * 3, static_cast<uint8_t>(step));
+    job.outputs.preview->on_preview(
+        {.step = step, .num_steps = job.recipe.steps, .width = 4, .height = 2, .rgb = rgb.data()});
+  }
+
+  Report make(size_t item, const BatchItem& job, BatchHost& host, ProgressListener& progress,
+              const CancelToken& cancel) {
+    const Recipe& recipe = job.recipe;
+    GenerateOutputs outputs = job.outputs;
+    fail_as_wished();
+    fail_by_prompt(recipe.prompt);
+    for (const int64_t bytes : {0, 1000000000, 2000000000}) {
+      progress.on_progress({.stage = Stage::kLoadTransformer,
+                            .done = bytes / 2000000000,
+                            .total = 1,
+                            .expert = "high_noise",
+                            .bytes_done = bytes,
+                            .bytes_total = 2000000000});
+    }
+    for (int64_t step = 0; step <= recipe.steps; ++step) {
+      progress.on_progress(
+          {.stage = Stage::kDenoise, .done = step, .total = recipe.steps, .expert = "high_noise"});
+      if (step > 0) show_preview(job, step);
+      if (wish() == "slow") std::this_thread::sleep_for(100ms);
+      T2V_REQUIRE(!cancel.cancelled(), ErrorKind::kCancelled, "interrupted: fake");
+    }
+    if (!outputs.dump_path.empty()) std::ofstream(outputs.dump_path) << "dump";
+    if (!outputs.save_latents_path.empty()) std::ofstream(outputs.save_latents_path) << "latents";
+    outputs.sink = host.open_sink(item);
+    if (outputs.sink) write_frames(recipe, outputs);
+    return report_of(recipe);
+  }
+
   static void write_to(FrameSink& sink, const Recipe& recipe, const std::string& json) {
     const std::vector<uint8_t> frame(static_cast<size_t>(recipe.width * recipe.height * 3));
     sink.begin({.width = recipe.width,
@@ -194,6 +255,7 @@ class FakeEngine : public Engine {
   }
 
   EngineOptions options_;
+  std::map<std::string, int> tries_;  // of flaky prompts
 };
 
 }  // namespace

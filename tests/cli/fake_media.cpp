@@ -44,6 +44,36 @@ class FakeSink : public FrameSink {
   std::optional<core::AtomicFile> file_;
 };
 
+// "SOURCE 8x16 3": three black frames of that size.
+class FakeSource : public FrameSource {
+ public:
+  explicit FakeSource(const std::string& path) {
+    std::ifstream file(path);
+    std::string word;
+    char cross = 0;
+    if (std::getline(file, word) && word.starts_with("FAKE ")) {  // a video of FakeSink
+      format_ = {.width = 1, .height = 1, .fps = 8};
+      while (std::getline(file, word)) left_ += word == "frame" ? 1 : 0;
+      return;
+    }
+    file.clear();
+    file.seekg(0);
+    T2V_REQUIRE(
+        file >> word >> format_.width >> cross >> format_.height >> left_ && word == "SOURCE",
+        ErrorKind::kInput, "cannot read '", path, "': fake; try another picture");
+    format_.fps = left_ > 1 ? 8 : 0;
+  }
+  SourceFormat format() const override { return format_; }
+  bool read(std::vector<uint8_t>& rgb) override {
+    rgb.assign(static_cast<size_t>(format_.width * format_.height * 3), 0);
+    return left_-- > 0;
+  }
+
+ private:
+  SourceFormat format_;
+  int64_t left_ = 0;  // frames
+};
+
 class FakeMedia : public media::Media {
  public:
   void validate(const media::SinkOptions& options, int64_t, int64_t, double) const override {
@@ -71,7 +101,15 @@ class FakeMedia : public media::Media {
   std::string describe(const std::string&) const override {
     return R"({"container":"fake","frames":5})";
   }
+  std::unique_ptr<FrameSource> open_source(const std::string& path) const override {
+    return std::make_unique<FakeSource>(path);
+  }
   std::vector<media::EncoderName> encoders() const override { return {}; }
+  std::string encode_picture(const std::string& suffix, const uint8_t* rgb, int64_t width,
+                             int64_t height) const override {
+    T2V_REQUIRE(suffix == ".png", ErrorKind::kUsage, "unknown picture format: fake (--preview)");
+    return core::str("PICTURE ", width, "x", height, " ", static_cast<int>(rgb[0]));
+  }
 };
 
 }  // namespace

@@ -1,6 +1,9 @@
 #include "cli/output_names.h"
 
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
+#include <filesystem>
 
 #include "cli/recipe_command.h"
 #include "t2v/error.h"
@@ -43,6 +46,31 @@ TEST_CASE("two results of one name are refused") {
   names.add("", "--dump");
   CHECK_THROWS_AS(names.add("./x/../a.mp4", "--dump"), Error);
   CHECK_NOTHROW(names.add("b.mp4", "--output"));
+}
+
+TEST_CASE("names of a prompt file stay in the output folder") {
+  CHECK(name_in_folder("out", "a.mp4", "line 1") == "out/a.mp4");
+  CHECK(name_in_folder("", "a/b.mp4", "line 1") == "a/b.mp4");
+  CHECK(name_in_folder("out", "..a.mp4", "line 1") == "out/..a.mp4");
+  for (const char* name :
+       {"/etc/x.mp4", "../x.mp4", "a/../../x.mp4", "a/..", "", ".", "a/", "a\nb.mp4"}) {
+    CAPTURE(name);
+    CHECK_THROWS_AS(name_in_folder("out", name, "line 1"), Error);
+  }
+  const std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("t2v-names-" + std::to_string(::getpid()));
+  std::filesystem::create_directories(folder);
+  std::filesystem::create_symlink("/tmp", folder / "link");
+  CHECK_THROWS_AS(name_in_folder(folder.string(), "link/x.mp4", "line 1"), Error);
+  std::filesystem::remove_all(folder);
+}
+
+TEST_CASE("names beside a video") {
+  CHECK(state_name("a/b.mp4") == "a/.b.mp4.t2v-state");
+  CHECK(state_name("frames.png/") == ".frames.png.t2v-state");
+  CHECK(state_name("-").empty());
+  CHECK(base_folder("a/{slug}/b.mp4") == "a");
+  CHECK(base_folder("{index}.mp4").empty());
 }
 
 TEST_CASE("words for a shell") {

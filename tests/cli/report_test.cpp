@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/console.h"
+#include "cli/profile_json.h"
+#include "cli/summary.h"
 
 namespace t2v::cli {
 namespace {

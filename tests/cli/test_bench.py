@@ -32,7 +32,7 @@ def is_spread(value):
 
 def check_form(name, result, repeats, warmup):
     keys = ["format", "version", "t2v", "model", "device", "preset", "random_weights", "settings", "warmup", "repeats", "first_video", "total_ms",
-            "first_step_ms", "step_ms", "stages_ms", "weights", "memory"]
+            "first_step_ms", "step_ms", "stages_ms", "weights", "memory", "compute"]
     check(f"{name}: keys", list(result)[:len(keys)] == keys, list(result))
     check(f"{name}: format", (result["format"], result["version"]) == ("t2v-bench", 1))
     check(f"{name}: counts", (result["repeats"], result["warmup"]) == (repeats, warmup))
@@ -46,6 +46,9 @@ def check_form(name, result, repeats, warmup):
     stages = sum(stage["median"] for stage in result["stages_ms"].values())
     check(f"{name}: stages make the whole", 0.4 * result["total_ms"]["median"] < stages < 1.6 * result["total_ms"]["median"], (stages, result["total_ms"]))
     check(f"{name}: loading", result["first_video"]["bytes_read"] > 1e6 and is_spread(result["weights"]["gb_per_s"]))
+    compute = result["compute"]
+    check(f"{name}: FLOP/s", is_spread(compute["flop_per_s"]) and 0 < compute["flop_per_s"]["median"] < 2 * compute["peak_flop_per_s"], compute)
+    check(f"{name}: share of peak", abs(compute["share_of_peak"] - compute["flop_per_s"]["median"] / compute["peak_flop_per_s"]) < 1e-9, compute)
     check(f"{name}: memory", result["memory"]["host_peak"] > 10e6 and result["memory"]["device_peak"] == 0)
 
 
@@ -83,7 +86,7 @@ def main():
         result = json.loads(run.stdout)
         expected = result["total_ms"]["median"] / slow["total_ms"]["median"]
         check("compare: ratio", abs(result["ratios"]["total_ms"] - expected) < 1e-9 and expected < 0.1, result.get("ratios"))
-        check("compare: others", {"first_step_ms", "step_ms.all", "stages_ms.denoise", "memory.host_peak"} <= set(result["ratios"]))
+        check("compare: others", {"first_step_ms", "step_ms.all", "stages_ms.denoise", "memory.host_peak", "compute.flop_per_s"} <= set(result["ratios"]))
         check("compare: no warning", "not comparable" not in run.stderr, run.stderr)
         run = bench(*TINY, "--repeats", 1, "--steps", 2, "--compare", saved)
         check("compare: other settings", run.returncode == 0 and "not comparable: steps" in run.stderr and "ratio" in run.stdout, run.stderr)

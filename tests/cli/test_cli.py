@@ -30,17 +30,12 @@ def usage_cases():
                "--dtype": ["int3", ""], "--device": ["gpu", "cuda:", "cuda:-1", "cuda:x"], "--backend": ["x"], "--attention": ["sage", ""],
                "--quant": ["int4", ""], "--int8-rotate": ["128", "x"], "--quant-preset": ["best"], "--kv": ["fp8"], "--condition-cache": ["maybe"],
                "--prompt-at": ["a blue square", "5s:", "-1s:x", "nan:x"], "--prompt-change": ["cut"], "--sink-rope": ["x"], "--causal": [""],
-               "--progress": ["loud"], "--preset": ["lightning-4", "nope"], "--codec": [""], "--output": [""],
+               "--progress": ["loud"], "--preset": ["lightning-3", "nope"], "--t-list": ["", "1,2", "1000,x"],
+              "--step-cache": ["on", "easy:", "easy:x", "mag:101"], "--codec": [""], "--output": [""],
                "--dump": [""], "--model": [""], "--latents": [""]}
     for flag, values in numbers.items():
         for value in values:
             refused(f"{flag} {value!r}", generate(flag, value), USAGE, flag)
-    for flag, value in [("--image", "x.png"),
-                        ("--step-cache", "easy"), ("--watermark", "x"), ("--preview", "x.png"), ("--shard", "0/2"), ("--t_list", "1,2")]:
-        refused(f"later {flag}", generate(flag, value), USAGE, flag.replace("_", "-"), "this version")
-    refused("later --resume", generate("--resume"), USAGE, "--resume is not in this version")
-    for command in ["encode", "doctor"]:
-        refused(f"later command {command}", [command, "x"], USAGE, "not in this version")
     refused("unknown command", ["genrate"], USAGE, "did you mean generate?")
     refused("unknown flag", generate("--stpes", "3"), USAGE, "did you mean --steps?")
     refused("unknown flag, no neighbour", generate("--qqqqqqq"), USAGE, "--qqqqqqq")
@@ -59,6 +54,7 @@ def usage_cases():
     refused("size and width", generate("-s", "64x64", "-W", "64"), USAGE, "--size")
     refused("verbose and quiet", generate("-v", "-q"), USAGE, "--quiet")
     refused("several problems at once", generate("--steps", "x", "--fps", "y", "--zzzzzzz"), USAGE, "--steps", "--fps", "--zzzzzzz")
+    refused("calibrate-cache with two prompts", ["calibrate-cache", "-p", "a", "-p", "b"], USAGE, "2 prompts")
     refused("a size the model refuses", generate("-s", "65x64"), USAGE, "try 64x64")
     refused("frames the model refuses", generate("-f", "6"), USAGE, "try 5")
     refused("nothing", [], USAGE)
@@ -101,7 +97,6 @@ def input_cases():
     refused("--prompts not UTF-8", prompt("--prompts", "bad_utf8.txt"), INPUT, "offset 9")
     refused("--prompts with NUL", prompt("--prompts", "nul.txt"), INPUT, "NUL")
     refused("--prompts UTF-16", prompt("--prompts", "utf16.txt"), INPUT, "UTF-16")
-    refused("--prompts csv", prompt("--prompts", "x.csv"), USAGE, "csv")
     refused("jsonl: all bad lines told", prompt("--prompts", "bad.jsonl"), INPUT, "line 3", "line 4")
     refused("jsonl: unknown field", prompt("--prompts", "unknown.jsonl"), INPUT, "line 1", "--steps")
     refused("jsonl: output", prompt("--prompts", "output.jsonl"), INPUT, "line 1")
@@ -109,6 +104,13 @@ def input_cases():
     refused("latents folder", generate("--latents", "folder"), INPUT, "folder")
     refused("decode: latents absent", ["decode", "absent", "-o", "a.mp4"], INPUT, "absent")
     refused("decode: latents folder", ["decode", "folder", "-o", "a.mp4"], INPUT, "folder")
+    refused("picture absent", generate("--image", "absent.png"), INPUT, "absent.png", "--image")
+    refused("picture is a folder", generate("--image", "folder"), INPUT, "folder")
+    refused("picture unreadable", generate("--image", "one.txt"), INPUT, "one.txt", "--image")
+    refused("last picture unreadable", generate("--image", "one.src", "--last-image", "one.txt"), INPUT, "--last-image")
+    refused("encode: video absent", ["encode", "absent.mp4", "-o", "x"], INPUT, "absent.mp4")
+    refused("encode: unreadable", ["encode", "one.txt", "-o", "x"], INPUT, "one.txt")
+    refused("encode: more frames than there are", ["encode", "clip.src", "-o", "x", "--frames", "9"], INPUT, "5 frames")
     refused("inspect: no video", ["inspect", "one.txt"], INPUT)
     refused("inspect: absent", ["inspect", "absent.mp4"], INPUT, "absent")
     refused("model absent", generate("-m", "absent"), MODEL, "absent")
@@ -135,6 +137,9 @@ def output_cases():
     refused("decode without output", ["decode", "latents.safetensors"], USAGE, "--output")
     refused("decode onto itself", ["decode", "latents.safetensors", "-o", "./latents.safetensors"], USAGE, "same file")
     refused("decode without latents", ["decode", "-o", "a.mp4"], USAGE, "LATENTS")
+    refused("encode without output", ["encode", "clip.src"], USAGE, "--output")
+    refused("encode onto itself", ["encode", "clip.src", "-o", "./clip.src"], USAGE, "same file")
+    refused("encode without a video", ["encode", "-o", "x"], USAGE, "VIDEO")
     refused("name too long", ["generate", *RED, "-o", "x" * 300 + ".mp4"], OUTPUT)
     if os.geteuid() != 0:
         refused("folder read-only", ["generate", *RED, "-o", "/proc/a.mp4"], OUTPUT)
@@ -167,10 +172,10 @@ def working_cases():
     works("into a folder", ["generate", *RED, "-o", "folder"], ["folder/a-red-circle-4711.mp4"])
     works("no name but placeholders", ["generate", *RED, "-o", "{index}-{seed}.mp4"], ["0001-4711.mp4"])
     works("count", ["generate", *RED, "--count", "2", "--seed", "7", "-o", "new"],
-          ["new", "new/0001-a-red-circle-7.mp4", "new/0002-a-red-circle-8.mp4"], lambda r, f: len(lines(r)) == 2)
+          ["new", "new/results.jsonl", "new/0001-a-red-circle-7.mp4", "new/0002-a-red-circle-8.mp4"], lambda r, f: len(lines(r)) == 2)
     works("prompt file", ["generate", "--prompts", "two.txt", "-o", "{index}-{slug}.mp4"],
-          ["0001-first-prompt.mp4", "0002-second-prompt.mp4"])
-    works("jsonl", ["generate", "--prompts", "good.jsonl", "--seed", "1", "-o", "{slug}-{seed}.mp4"], ["a-5.mp4", "b-1.mp4"])
+          ["0001-first-prompt.mp4", "0002-second-prompt.mp4", "results.jsonl"])
+    works("jsonl", ["generate", "--prompts", "good.jsonl", "--seed", "1", "-o", "{slug}-{seed}.mp4"], ["a-5.mp4", "b-1.mp4", "results.jsonl"])
     works("@FILE", ["generate", "-p", "@one.txt", "-o", "{slug}.mp4"], ["ein-roter-kreis.mp4"])
     works("stdin", ["generate", "-p", "-", "-o", "{slug}.mp4"], ["blue.mp4"], stdin=b"\xef\xbb\xbfblue\r\n")
     works("stdout", ["generate", *RED, "-o", "-"], [], lambda r, f: r.stdout.startswith(b"FAKE {"))
@@ -194,6 +199,11 @@ def working_cases():
                         "seed = 1", "solver = euler", "output = b.mp4"} <= set(lines(r)))
     works("largest seed", generate("--seed", str(2**64 - 1), "--dry-run"), [], lambda r, f: f"seed = {2**64 - 1}" in lines(r))
     works("neutral values of later flags", generate("--quant", "none", "--attention", "auto", "--offload", "none"), ["a.mp4"])
+    works("encode", ["encode", "clip.src", "-o", "x.latents"], ["x.latents"], lambda r, f: r.stdout == b"x.latents\n"
+          and (f.path / "x.latents").read_text() == "FAKE LATENTS of 5")
+    works("encode the first frames", ["encode", "clip.src", "-o", "x.latents", "--frames", "1"], ["x.latents"],
+          lambda r, f: (f.path / "x.latents").read_text() == "FAKE LATENTS of 1")
+    works("pictures", generate("--image", "one.src", "--last-image", "one.src"), ["a.mp4"])
     works("decode", ["decode", "latents.safetensors", "-o", "b.mp4", "--fps", "12"], ["b.mp4"], lambda r, f: r.stdout == b"b.mp4\n")
     works("decode into a folder", ["decode", "latents.safetensors", "-o", "folder"], ["folder/latents.mp4"])
     works("presets", ["presets"], [], lambda r, f: lines(r)[0] == "official" and '  negative-prompt = "a b"' in lines(r))
@@ -201,12 +211,13 @@ def working_cases():
     works("tokenize", ["tokenize", "-p", "ab\n", "-p", "", "-p", "汉"], [],
           lambda r, f: [json.loads(x)["ids"] for x in lines(r)] == [[3, 1], [0, 1], [3, 1]])
     works("tokenize --tokenizer", ["tokenize", "--tokenizer", "one.txt", "-p", "ab"], [])
+    works("calibrate-cache", ["calibrate-cache", "-p", "a", "-o", "table.json"], ["table.json"], lambda r, f: lines(r) == ["table.json"])
     works("inspect model", ["inspect", "folder"], [], lambda r, f: b"fake model" in r.stdout)
     works("inspect model json", ["inspect", "folder", "--json"], [], lambda r, f: json.loads(r.stdout)["layout"] == "fake")
     works("T2V_BACKEND", ["inspect", "folder"], [], environment={"T2V_BACKEND": "reference"})
     works("help", ["--help"], [], lambda r, f: b"quantize" in r.stdout and b"generate" in r.stdout)
     for command in ["generate", "decode", "inspect", "presets", "tokenize"]:
-        works(f"help of {command}", [command, "--help"], [], lambda r, f: b"--help" in r.stdout and b"--step-cache" not in r.stdout)
+        works(f"help of {command}", [command, "--help"], [], lambda r, f: b"--help" in r.stdout)
         works(f"help for {command}", ["help", command], [], lambda r, f: b"--help" in r.stdout)
     works("version", ["--version"], [], lambda r, f: r.stdout.startswith(b"t2v "))
     with Folder() as folder:

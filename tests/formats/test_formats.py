@@ -294,7 +294,7 @@ class Suite:
     def message_cases(self):
         yield "several candidates are listed", self.check_several
         yield "missing, extra and misshapen tensors", self.check_misfits
-        yield "image-to-video models are inspected, not run", self.check_image_model
+        yield "image-to-video models are inspected, and want a picture", self.check_image_model
 
     def require_words(self, text: str, *wanted: str) -> None:
         for word in wanted:

@@ -48,7 +48,7 @@ TEST_CASE("suffixes") {
   for (const std::string name : {"out.avi2", "out", ".mp4", "out.", "out.mp4x"}) {
     const std::string text =
         thrown_text([&] { validate({.path = folder / name}); }, ErrorKind::kUsage);
-    CHECK(text.find(".mp4 .mov .mkv .webm .gif .png") != std::string::npos);
+    CHECK(text.find(".mp4 .mov .mkv .webm .webp .gif .png") != std::string::npos);
   }
   CHECK_FALSE(thrown_text([&] { validate({.path = ""}); }, ErrorKind::kUsage).empty());
   CHECK_NOTHROW(validate({.path = folder / "UPPER.GIF"}));

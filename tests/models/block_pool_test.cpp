@@ -53,11 +53,9 @@ at::Tensor six_passes(Transformer& transformer, BlockPool::Again at_the_end) {
                               transformer.spec().head_size, at::kCPU);
     for (size_t i = 0; i < times.size(); ++i) {
       const bool last = prompt == 1 && i == 2;
-      const auto both = transformer.forward({.latents = latents,
-                                             .time = times[i],
-                                             .rope = rope,
-                                             .again = last ? at_the_end : BlockPool::Again::kLater},
-                                            {&a, &b}, kHooks);
+      const auto both = transformer.forward(
+          {.time = times[i], .rope = rope, .again = last ? at_the_end : BlockPool::Again::kLater},
+          lanes_of(latents, {&a, &b}), kHooks);
       outputs.insert(outputs.end(), both.begin(), both.end());
       latents = latents - 0.3 * both[0];
     }
@@ -149,7 +147,7 @@ TEST_CASE("known keys need no key weights, and change nothing") {
       transformer->end_prologue();
       const auto pass = [&] {
         return transformer
-            ->forward({.latents = latents, .time = time, .rope = rope}, {&condition}, kHooks)
+            ->forward({.time = time, .rope = rope}, lanes_of(latents, {&condition}), kHooks)
             .front();
       };
       const at::Tensor want = pass();
@@ -162,7 +160,7 @@ TEST_CASE("known keys need no key weights, and change nothing") {
       transformer->begin_prompt();
       Condition fresh = transformer->make_condition(testing::tiny_reference("text_rows"), 40);
       const auto again =
-          transformer->forward({.latents = latents, .time = time, .rope = rope}, {&fresh}, kHooks);
+          transformer->forward({.time = time, .rope = rope}, lanes_of(latents, {&fresh}), kHooks);
       CHECK(mismatch(again.front(), want, {}) == "");
       CHECK(fresh.keys.size() == static_cast<size_t>(tiny_spec().num_blocks));
     }
@@ -202,9 +200,9 @@ TEST_CASE("an expert loads behind the one that leaves, and takes over with the s
       Condition condition = high.make_condition(testing::tiny_reference("text_rows"), 40);
       const auto time = high.make_time(950);
       experts.hand_over_to(Expert::kLowNoise);
-      static_cast<void>(high.forward(
-          {.latents = latents, .time = time, .rope = rope, .again = BlockPool::Again::kNever},
-          {&condition}, kHooks));
+      static_cast<void>(
+          high.forward({.time = time, .rope = rope, .again = BlockPool::Again::kNever},
+                       lanes_of(latents, {&condition}), kHooks));
       Transformer& low = experts.get(Expert::kLowNoise);
       CHECK_FALSE(experts.is_open(Expert::kHighNoise));
       CHECK(mismatch(six_passes(low, BlockPool::Again::kNever), want, {}) == "");
@@ -224,8 +222,8 @@ TEST_CASE("a stop between blocks is passed on, and a pool can be given up at onc
     const Transformer::Hooks stopping{[] { throw Error(ErrorKind::kCancelled, "stop"); },
                                       kHooks.around_load};
     const auto time = transformer->make_time(500);
-    CHECK_THROWS_AS(transformer->forward({.latents = latents, .time = time, .rope = rope},
-                                         {&condition}, stopping),
+    CHECK_THROWS_AS(transformer->forward({.time = time, .rope = rope},
+                                         lanes_of(latents, {&condition}), stopping),
                     Error);
   }
 }

@@ -58,9 +58,9 @@ class Runner {
     const auto rope = ops::make_rope_tables(chunk.size(1), kHeight / 2, kWidth / 2,
                                             model_.spec().head_size, at::kCPU, position);
     const auto time = model_.make_time(timestep);
-    const Transformer::CausalPass causal{.caches = {&cache}, .only_keys = only_keys};
-    const auto outputs = model_.forward(
-        {.latents = chunk, .time = time, .rope = rope, .causal = &causal}, {&condition_}, kHooks);
+    const auto outputs =
+        model_.forward({.time = time, .rope = rope, .only_keys = only_keys},
+                       {{.latents = chunk, .condition = &condition_, .cache = &cache}}, kHooks);
     CHECK(outputs.empty() == only_keys);
     return outputs.empty() ? at::Tensor() : outputs[0];
   }

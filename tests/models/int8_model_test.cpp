@@ -117,11 +117,11 @@ std::vector<at::Tensor> forward(const std::shared_ptr<const weights::WeightMap>&
   const auto rope = ops::make_rope_tables(3, 4, 6, spec.head_size, at::kCPU);
   std::vector<at::Tensor> outputs;
   for (const int64_t t : {999, 875, 500, 100})
-    outputs.push_back(
-        transformer
-            .forward({.latents = latents, .time = transformer.make_time(t), .rope = rope},
-                     {&condition}, {[] {}, [](int64_t, const std::function<void()>& w) { w(); }})
-            .front());
+    outputs.push_back(transformer
+                          .forward({.time = transformer.make_time(t), .rope = rope},
+                                   models::wan::lanes_of(latents, {&condition}),
+                                   {[] {}, [](int64_t, const std::function<void()>& w) { w(); }})
+                          .front());
   return outputs;
 }
 

@@ -39,9 +39,8 @@ std::vector<at::Tensor> forward(Transformer& transformer, const at::Tensor& late
                                 int64_t timestep, const std::vector<Condition*>& conditions) {
   const auto rope = ops::make_rope_tables(latents.size(1), latents.size(2) / 2, latents.size(3) / 2,
                                           transformer.spec().head_size, at::kCPU);
-  return transformer.forward(
-      {.latents = latents, .time = transformer.make_time(timestep), .rope = rope}, conditions,
-      kHooks);
+  return transformer.forward({.time = transformer.make_time(timestep), .rope = rope},
+                             lanes_of(latents, conditions), kHooks);
 }
 
 at::Tensor forward(Transformer& transformer, const at::Tensor& latents, int64_t timestep,
@@ -64,6 +63,47 @@ TEST_CASE("the velocity equals that of the diffusers library at three timesteps"
       CHECK(mismatch(forward(transformer, latents, t, condition),
                      testing::tiny_reference("output_" + std::to_string(t)), tolerance) == "");
   }
+}
+
+TEST_CASE("a first latent frame with a timestep of its own: as the diffusers library has it") {
+  const at::Tensor latents = testing::tiny_reference("latents");
+  const auto rope = ops::make_rope_tables(3, 3, 5, tiny_spec().head_size, at::kCPU);
+  const at::Tensor expected = testing::tiny_reference("output_held_500");
+  for (const auto& [dtype, tolerance] :
+       {std::pair{at::kFloat, testing::Tolerance{1e-4, 1e-4}},
+        std::pair{at::kBFloat16, testing::Tolerance{8e-2, 5e-2}}}) {
+    TinyTransformer tiny(dtype);
+    Transformer& transformer = tiny.model;
+    const at::Tensor text = testing::tiny_reference("text_rows");
+    Condition a = transformer.make_condition(text, kTextLen);
+    Condition b = transformer.make_condition(text.narrow(0, 0, 4), kTextLen);
+    const auto held_time = transformer.make_time(0);
+    const Transformer::Pass pass{.time = transformer.make_time(500),
+                                 .rope = rope,
+                                 .held_time = &held_time,
+                                 .held_tokens = 15};
+    // Two sequences share their products: each has its own held rows.
+    const auto both = transformer.forward(pass, models::wan::lanes_of(latents, {&a, &b}), kHooks);
+    CHECK(mismatch(both[0], expected, tolerance) == "");
+    CHECK(mismatch(both[1], expected, tolerance) != "");
+    const auto alone = transformer.forward(pass, models::wan::lanes_of(latents, {&b}), kHooks);
+    CHECK(mismatch(both[1], alone[0], tolerance) == "");
+  }
+  CHECK(mismatch(testing::tiny_reference("output_500"), expected, {1e-4, 1e-4}) != "");
+}
+
+TEST_CASE("no range of rows has held and other rows") {
+  const auto ranges = models::wan::row_ranges(2 * 20000, 20000, 17000);
+  int64_t next = 0;
+  for (const auto& range : ranges) {
+    CHECK(range.begin == next);
+    const bool held = range.begin % 20000 < 17000;
+    CHECK((range.end - 1) % 20000 < (held ? 17000 : 20000));
+    CHECK(range.end - range.begin <= models::wan::kMaxChunkRows);
+    next = range.end;
+  }
+  CHECK(next == 2 * 20000);
+  CHECK(ranges.size() == 6);
 }
 
 TEST_CASE("one perturbed latent shows") {

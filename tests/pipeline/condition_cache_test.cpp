@@ -132,3 +132,14 @@ TEST_CASE("a cache that is not wanted keeps nothing") {
   CHECK_FALSE(cache.find_text("a").has_value());
   CHECK(cache.find_time(Expert::kHighNoise, 900) == nullptr);
 }
+
+TEST_CASE("small conditions are bounded in number too") {
+  ConditionCache cache("", true);
+  const int64_t each = condition_of(4)->bytes();
+  cache.set_limit(int64_t{1} << 40);
+  for (int i = 0; i < 1000; ++i)
+    cache.keep(Expert::kHighNoise, std::to_string(i), 512, condition_of(4));
+  CHECK(cache.bytes() <= 128 * each);
+  CHECK(cache.find(Expert::kHighNoise, "999", 512) != nullptr);
+  CHECK(cache.find(Expert::kHighNoise, "0", 512) == nullptr);
+}

@@ -39,7 +39,14 @@ TEST_CASE("host memory, libraries without memory, failed calls and our bugs are 
       c10::Error(here(), "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
       std::nullopt);
   CHECK(host.kind() == ErrorKind::kOutOfMemory);
-  CHECK(has(host, "host memory"));
+  CHECK(has(host, "host memory: 9 bytes more"));
+  const Error limited = from_torch_error(
+      c10::Error(here(),
+                 "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't "
+                 "allocate memory: you tried to allocate 8388608 bytes. Error code 12"),
+      kRoom);
+  CHECK(limited.kind() == ErrorKind::kOutOfMemory);
+  CHECK(has(limited, "host memory: 8388608 bytes more"));
   const Error cublas = from_torch_error(
       c10::Error(here(), "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
       kRoom);

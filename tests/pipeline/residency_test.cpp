@@ -182,3 +182,25 @@ TEST_CASE("the picture is decoded whole where it fits, else in as few tiles as d
   CHECK_FALSE(off.vae_tiling.is_tiled());
   CHECK(off.smallest_ram > make_plan(in, {.ram = 6 * kGB}).smallest_ram);
 }
+
+TEST_CASE("the encoder of a given picture is a stage of the plan, and may decide what fits") {
+  PlanInput in = a14b();
+  const auto encode_peak = [](const MemoryPlan& plan) {
+    int64_t bytes = 0;
+    for (const StagePeak& peak : plan.peaks)
+      if (peak.stage == Stage::kVaeEncode) bytes = peak.host_bytes;
+    return bytes;
+  };
+  const MemoryPlan text_alone = make_plan(in, {.ram = 20 * kGB});
+  CHECK(encode_peak(text_alone) == 0);
+  in.vae.encoder_base_dim = 96;
+  in.encode = {.height = 480, .width = 832, .dtype = at::kBFloat16};
+  const int64_t small = encode_peak(make_plan(in, {.ram = 20 * kGB}));
+  CHECK(small > kGB);
+  CHECK(small < 6 * kGB);
+  in.encode = {.height = 1440, .width = 2496, .dtype = at::kFloat};
+  const MemoryPlan large = make_plan(in, {.ram = 20 * kGB});
+  CHECK(encode_peak(large) > 10 * small);
+  CHECK(large.smallest_ram > text_alone.smallest_ram);
+  CHECK_FALSE(fits(large));
+}

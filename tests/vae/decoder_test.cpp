@@ -25,7 +25,8 @@ using t2v::testing::mismatch;
 using t2v::testing::Tolerance;
 using Fixture = t2v::testing::VaeFixture;
 
-constexpr Tolerance kFp32{.absolute = 2e-5, .relative = 0};
+// The shortcuts of VAE 2.2 make larger numbers on the way: 2.1e-5 was measured.
+constexpr Tolerance kFp32{.absolute = 3e-5, .relative = 0};
 
 double distance(const at::Tensor& got, const at::Tensor& expected) {
   return ((got - expected).norm() / expected.norm()).item<double>();
@@ -37,7 +38,7 @@ struct ReferenceBackend {
   ~ReferenceBackend() { t2v::ops::set_backend(t2v::ops::OpBackend::kFused); }
 };
 
-const std::vector<std::string> kNames = {"narrow", "odd"};
+const std::vector<std::string> kNames = {"narrow", "odd", "residual"};
 
 }  // namespace
 

@@ -13,7 +13,8 @@
 
 namespace t2v::testing {
 
-// "narrow" (four levels, base width 4) or "odd" (three levels, base width 5).
+// "narrow" (four levels, base width 4), "odd" (three levels, base width 5), "whole" (with its
+// encoder, nothing decoded), "residual" (VAE 2.2, with its encoder).
 struct VaeFixture {
   explicit VaeFixture(const std::string& name)
       : folder(std::string(T2V_FIXTURES) + "/vae/" + name),

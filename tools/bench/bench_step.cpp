@@ -237,8 +237,8 @@ bench::Spread measure_forward(const DeviceClock& clock, const Job& job, Transfor
   const auto forward = [&] {
     out = at::Tensor();
     out = transformer
-              .forward({.latents = latents, .time = time, .rope = rope, .attention = job.attention},
-                       {&condition}, hooks)
+              .forward({.time = time, .rope = rope, .attention = job.attention},
+                       models::wan::lanes_of(latents, {&condition}), hooks)
               .front();
   };
   const bool on_device = !clock.device().is_cpu();

@@ -50,9 +50,9 @@ struct Step {
 
   bench::Times run() {
     return bench::time_once([&] {
-      static_cast<void>(
-          transformer.forward({.latents = latents, .time = time, .rope = rope}, {&cond, &uncond},
-                              {[] {}, [](int64_t, const std::function<void()>& load) { load(); }}));
+      static_cast<void>(transformer.forward(
+          {.time = time, .rope = rope}, models::wan::lanes_of(latents, {&cond, &uncond}),
+          {[] {}, [](int64_t, const std::function<void()>& load) { load(); }}));
     });
   }
 

@@ -61,7 +61,8 @@ class Forward {
   }
   at::Tensor operator()() {
     return transformer_
-        .forward({.latents = latents_, .time = time_, .rope = rope_}, {&condition_},
+        .forward({.time = time_, .rope = rope_},
+                 t2v::models::wan::lanes_of(latents_, {&condition_}),
                  {[] {}, [](int64_t, const std::function<void()>& load) { load(); }})
         .front();
   }

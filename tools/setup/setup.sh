@@ -82,3 +82,4 @@ install_packages
 [ -n "${T2V_TORCH:-}" ] || install_python .deps "$setup/torch.txt" "LibTorch (0.5 GB)"
 [ "${T2V_S3:-}" = OFF ] || install_python .deps "$setup/arrow.txt" "Arrow (48 MB, for s3://)"
 [ "${1:-}" != test ] || install_python .deps-test "$setup/moto.txt" "an S3 server for the tests"
+[ "${1:-}" != test ] || install_python .deps-test "$setup/c2pa.txt" "the C2PA library (16 MB) for the tests"

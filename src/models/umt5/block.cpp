@@ -13,6 +13,7 @@
 
 #include "core/check.h"
 #include "ops/norm.h"
+#include "ops/op_timer.h"
 
 namespace t2v::models::umt5 {
 namespace {
@@ -50,6 +51,12 @@ at::Tensor self_attention(const BlockWeights& w, const TextEncoderSpec& spec,
   const at::Tensor mixed =
       at::matmul(at::softmax(scores, -1), v.to(at::kFloat)).to(normed.scalar_type());
   return at::linear(mixed.transpose(0, 1).reshape({normed.size(0), -1}), w.o);
+}
+
+double block_flop(const TextEncoderSpec& spec, int64_t rows) {
+  const int64_t inner = spec.num_heads * spec.head_size;
+  return ops::product_flop(rows, spec.size, 4 * inner + 3 * spec.ffn_size) +
+         2 * ops::product_flop(rows, inner, rows);
 }
 
 }  // namespace
@@ -97,6 +104,7 @@ at::Tensor relative_buckets(int64_t n, const TextEncoderSpec& spec) {
 
 at::Tensor run_block(const BlockWeights& w, const TextEncoderSpec& spec, const at::Tensor& x,
                      const at::Tensor& buckets) {
+  const ops::TimedOp timed("text_block", x, block_flop(spec, x.size(0)));
   const auto dtype = w.q.scalar_type();
   // The residual stream stays fp32: fp16 and even bf16 sums of large activations lose the small
   // ones.

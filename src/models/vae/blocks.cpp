@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "models/vae/fold_taps.h"
+#include "ops/op_timer.h"
 #include "ops/vae_norm.h"
 
 namespace t2v::models::vae {
@@ -29,6 +30,7 @@ ops::Linear load_pointwise(const Placement& from, const std::string& name) {
 // Softmax(q k^T / sqrt(C)) v for one head of C channels; q, k, v [T, 1, L, C], each a slice of a
 // wider tensor.
 at::Tensor attend(const std::vector<at::Tensor>& qkv) {
+  const ops::TimedOp timed("vae_attention", qkv[0], ops::attention_flop(qkv[0], qkv[0].size(2)));
   if (qkv[0].is_cpu())
     return at::scaled_dot_product_attention(qkv[0].contiguous(), qkv[1].contiguous(),
                                             qkv[2].contiguous());
@@ -149,13 +151,22 @@ UpBlock::UpBlock(const Placement& from, const std::string& name, const UpBlockSp
                  int64_t num_resnets, size_t& next_index) {
   for (int64_t i = 0; i < num_resnets; ++i)
     resnets_.emplace_back(from, core::str(name, ".resnets.", i), next_index);
-  if (spec.upsample_space)
-    upsampler_.emplace(from, name + ".upsamplers.0", spec.upsample_time, next_index);
+  if (!spec.upsample_space) return;
+  upsampler_.emplace(from, name + (spec.keeps_channels ? ".upsampler" : ".upsamplers.0"),
+                     spec.upsample_time, next_index);
+  if (spec.keeps_channels)
+    shortcut_.emplace(spec.in_channels, spec.out_channels(),
+                      SizeFactors{.time = spec.upsample_time ? 2 : 1, .space = 2}, from.device);
 }
 
 at::Tensor UpBlock::forward(StreamMemory& memory, at::Tensor x) const {
+  at::Tensor before;  // the residual blocks overwrite x
+  if (shortcut_) before = x.clone();
   for (const ResidualBlock& resnet : resnets_) x = resnet.forward(memory, x);
-  return upsampler_ ? upsampler_->forward(memory, x) : x;
+  if (!upsampler_) return x;
+  x = upsampler_->forward(memory, x);
+  if (shortcut_) shortcut_->add_to(x, before, memory.first_chunk);
+  return x;
 }
 
 }  // namespace t2v::models::vae

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/vae/causal_conv.h"
+#include "models/vae/shortcuts.h"
 #include "models/vae/spec.h"
 #include "ops/linear.h"
 
@@ -59,6 +60,7 @@ class Upsampler {
 
 class UpBlock {
  public:
+  // Where spec.keeps_channels (VAE 2.2), what comes in is added, spread, to what comes out.
   UpBlock(const Placement& from, const std::string& name, const UpBlockSpec& spec,
           int64_t num_resnets, size_t& next_index);
   at::Tensor forward(StreamMemory& memory, at::Tensor x) const;
@@ -66,6 +68,7 @@ class UpBlock {
  private:
   std::vector<ResidualBlock> resnets_;
   std::optional<Upsampler> upsampler_;
+  std::optional<DuplicateUp> shortcut_;
 };
 
 }  // namespace t2v::models::vae

@@ -89,7 +89,7 @@ at::Tensor ChunkNetwork::leave(StreamMemory& memory, at::Tensor x) const {
                                       at::TensorOptions().dtype(at::kFloat).device(device_));
   conv_out_.finish(memory, size, frames, {});
   memory.first_chunk = false;
-  return frames.clamp_(-1, 1);
+  return unpack_pixels(frames.clamp_(-1, 1), spec_.patch_size);
 }
 
 std::unique_ptr<NetworkState> ChunkNetwork::start(int64_t /*height*/, int64_t /*width*/,

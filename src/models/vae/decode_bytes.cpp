@@ -3,97 +3,33 @@
 #include <c10/util/accumulate.h>
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 #include <vector>
 
+#include "models/vae/chunk_layout.h"
 #include "models/vae/frame_memory.h"
 #include "models/vae/tile_canvas.h"
 #include "ops/conv2d.h"
-#include "ops/conv3d.h"
 
 namespace t2v::models::vae {
 namespace {
 
-using Sides = std::tuple<int, int64_t, int64_t, int64_t>;  // purpose, height, width, channels
-
 int64_t bytes_of(at::ScalarType dtype) { return static_cast<int64_t>(c10::elementSize(dtype)); }
-
-// Walks the network as ChunkNetwork runs from the second latent frame on.
-struct ChunkLayout {
-  enum Purpose : int { kHidden, kTimeInput, kBlockA, kBlockB, kBordered };
-
-  int64_t frames = 1, height = 0, width = 0;  // of the level
-  int64_t cached = 0;                         // elements
-  int64_t composed = 0;                       // of the largest convolution that LibTorch does
-  std::map<Sides, int64_t> buffers = {};      // frames in each
-  at::ScalarType dtype = at::kFloat;
-
-  void use(Purpose purpose, int64_t num_frames, int64_t channels) {
-    const int64_t border = purpose == kBordered ? 2 : 0;
-    int64_t& most = buffers[{purpose, height + border, width + border, channels}];
-    most = std::max(most, num_frames);
-  }
-  // What a convolution that is not ours makes beside its output.
-  void compose(int64_t in, int64_t num_frames, int64_t channels) {
-    if (ops::choose_conv_backend(dtype, in, at::kCPU) == ops::ConvBackend::kAten)
-      composed = std::max(composed, num_frames * height * width * channels);
-  }
-  void causal_conv(int64_t in, int64_t out) {
-    cached += 2 * height * width * in;
-    use(kBordered, frames + 2, in);
-    compose(in, frames, out);
-  }
-  void resnet(int64_t in, int64_t out) {
-    use(kHidden, frames, out);
-    causal_conv(in, out);
-    causal_conv(out, out);
-    if (in != out) use(kBlockA, frames, out);
-  }
-  void upsampler(const UpBlockSpec& block) {
-    const int64_t c = block.channels;
-    if (block.upsample_time) {
-      cached += 2 * height * width * c;
-      use(kTimeInput, frames + 2, c);
-      compose(c, frames, c);
-      frames *= 2;
-    }
-    use(kBordered, frames, c);
-    compose(c, frames, block.out_channels());
-    height *= 2;
-    width *= 2;
-    use(kBlockB, frames, block.out_channels());
-  }
-  [[nodiscard]] int64_t elements() const {
-    int64_t total = cached + composed;
-    for (const auto& [sides, num_frames] : buffers) {
-      const auto [purpose, rows, columns, channels] = sides;
-      total += num_frames * rows * columns * channels;
-    }
-    return total;
-  }
-};
 
 struct Size {
   int64_t height = 0, width = 0;  // latent pixels
 };
 
-int64_t chunk_elements(const VaeSpec& spec, Size size, at::ScalarType dtype, NetworkPart part) {
-  ChunkLayout layout{.height = size.height, .width = size.width, .dtype = dtype};
+int64_t chunk_elements(const VaeSpec& spec, Size size, const DecodeJob& job, NetworkPart part) {
+  ChunkLayout layout(1, size.height, size.width, job.dtype, job.device);
   const int64_t mid = spec.mid_channels();
   if (part != NetworkPart::kRest) {
-    layout.causal_conv(spec.z_dim, mid);
-    layout.use(ChunkLayout::kBlockB, 1, mid);
+    layout.entry(spec.z_dim, mid);
     layout.resnet(mid, mid);
     layout.resnet(mid, mid);
   }
   if (part == NetworkPart::kEntry) return layout.elements();
   const auto blocks = spec.up_blocks();
-  for (const UpBlockSpec& block : blocks) {
-    for (int64_t i = 0; i <= spec.num_res_blocks; ++i)
-      layout.resnet(i == 0 ? block.in_channels : block.channels, block.channels);
-    if (block.upsample_space) layout.upsampler(block);
-  }
+  for (const UpBlockSpec& block : blocks) layout.up_block(block, spec.num_res_blocks + 1);
   layout.causal_conv(blocks.back().out_channels(), spec.out_channels);
   return layout.elements();
 }
@@ -122,9 +58,8 @@ int64_t leaving_bytes(const VaeSpec& spec, Size size, const DecodeJob& job) {
 }
 
 int64_t part_bytes(const VaeSpec& spec, Size size, const DecodeJob& job, NetworkPart part) {
-  const int64_t elements = job.form == NetworkForm::kChunks
-                               ? chunk_elements(spec, size, job.dtype, part)
-                               : frame_elements(spec, size, part);
+  const int64_t elements = job.form == NetworkForm::kChunks ? chunk_elements(spec, size, job, part)
+                                                            : frame_elements(spec, size, part);
   const int64_t attention = part == NetworkPart::kRest ? 0 : attention_bytes(spec, size, job);
   const int64_t leaving = part == NetworkPart::kEntry ? 0 : leaving_bytes(spec, size, job);
   return elements * bytes_of(job.dtype) + std::max(attention, leaving);

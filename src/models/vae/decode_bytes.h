@@ -19,6 +19,7 @@ struct DecodeJob {
   int64_t width = 0;
   at::ScalarType dtype = at::kFloat;  // of the decoder (decoder_dtype)
   NetworkForm form = NetworkForm::kChunks;
+  c10::DeviceType device = c10::DeviceType::CPU;
 };
 
 // Caches, work buffers and the temporaries of the layers and of frames on their way out, where the

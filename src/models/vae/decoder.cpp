@@ -13,8 +13,9 @@ constexpr int64_t kNarrowBaseDim = 64;  // the published VAEs have 96
 
 }  // namespace
 
-NetworkForm network_form(c10::DeviceType device) {
-  return device == c10::DeviceType::CPU ? NetworkForm::kChunks : NetworkForm::kFrames;
+NetworkForm network_form(const VaeSpec& spec, c10::DeviceType device) {
+  return device == c10::DeviceType::CPU || spec.is_residual ? NetworkForm::kChunks
+                                                            : NetworkForm::kFrames;
 }
 
 at::ScalarType decoder_dtype(const VaeSpec& spec, at::ScalarType run_dtype,
@@ -68,15 +69,13 @@ int64_t Stream::memory_bytes() const { return state_->progress->bytes(); }
 
 Decoder::Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
                  at::Device device)
-    : Decoder(spec, map, dtype, device, network_form(device.type())) {}
+    : Decoder(spec, map, dtype, device, network_form(spec, device.type())) {}
 
 Decoder::Decoder(const VaeSpec& spec, const weights::WeightMap& map, at::ScalarType dtype,
                  at::Device device, NetworkForm form)
     : spec_(spec), device_(device) {
   T2V_ASSERT(dtype == at::kFloat || dtype == at::kBFloat16);
-  T2V_REQUIRE(!spec.is_residual, ErrorKind::kModel, map.label(),
-              ": the VAE 2.2 of Wan2.2-TI2V-5B is not in this version of t2v (",
-              map.checkpoint().path(), ")");
+  T2V_ASSERT(form == NetworkForm::kChunks || !spec.is_residual);
   weights::Expectations expected = decoder_tensors(spec);
   expected.ignore_extra = true;  // what is read must be there; the rest is open_model's to judge
   map.check(expected);

@@ -1,4 +1,5 @@
-// Decoder of the Wan VAE 2.1: latents -> frames, causal, one latent frame after the other.
+// Decoder of the Wan VAEs (2.1 and 2.2): latents -> frames, causal, one latent frame after the
+// other.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,9 +16,9 @@ class Network;
 
 // Two forms of the network with equal results up to rounding. kChunks: all frames of a latent frame
 // together, for our loops on the CPU. kFrames: one after the other over rings of three frames,
-// without copies to caches, for cuDNN.
+// without copies to caches, for cuDNN; not for VAE 2.2.
 enum class NetworkForm { kChunks, kFrames };
-NetworkForm network_form(c10::DeviceType device);
+NetworkForm network_form(const VaeSpec& spec, c10::DeviceType device);
 
 // The type to decode in for a run in `run_dtype`. fp16 would clip in the VAE: fp32 on the CPU, bf16
 // on CUDA. In a narrow VAE few channels share the rounding errors of bf16, and fp32 costs little.

@@ -73,7 +73,43 @@ struct Network {
     const at::Tensor y = at::conv2d(large, tensor(name + ".weight"), tensor(name + ".bias"), 1, 1);
     return y.transpose(0, 1).unsqueeze(0);
   }
+
+  // Zeros behind the last row and column.
+  [[nodiscard]] at::Tensor halve_space(const at::Tensor& x, const std::string& name) const {
+    const at::Tensor large = at::constant_pad_nd(x.squeeze(0).transpose(0, 1), {0, 1, 0, 1});
+    const at::Tensor y = at::conv2d(large, tensor(name + ".weight"), tensor(name + ".bias"), 2);
+    return y.transpose(0, 1).unsqueeze(0);
+  }
+
+  // The first frame stays; of those behind it, every second one sees itself and two before it.
+  [[nodiscard]] at::Tensor halve_frames(const at::Tensor& x, const std::string& name) const {
+    if (x.size(2) == 1) return x;
+    const at::Tensor y =
+        at::conv3d(x, tensor(name + ".weight"), tensor(name + ".bias"), at::IntArrayRef({2, 1, 1}));
+    return at::cat({x.narrow(2, 0, 1), y}, 2);
+  }
 };
+
+// VAE 2.2: each value of x is repeated, and the repeats are pixels in the order channel, frame,
+// row, column; frames before the first are dropped.
+at::Tensor spread(const at::Tensor& x, int64_t channels, int64_t time) {
+  const int64_t t = x.size(2), h = x.size(3), w = x.size(4);
+  const at::Tensor all = x.repeat_interleave(channels * time * 4 / x.size(1), 1);
+  const at::Tensor large = all.view({channels, time, 2, 2, t, h, w})
+                               .permute({0, 4, 1, 5, 2, 6, 3})
+                               .reshape({1, channels, t * time, 2 * h, 2 * w});
+  return large.narrow(2, time - 1, t * time - time + 1);
+}
+
+// VAE 2.2: the other way; frames of zeros come before the first.
+at::Tensor average(const at::Tensor& x, int64_t channels, int64_t time, int64_t space) {
+  const at::Tensor all = at::constant_pad_nd(x, {0, 0, 0, 0, time - 1, 0});
+  const int64_t t = all.size(2) / time, h = x.size(3) / space, w = x.size(4) / space;
+  return all.reshape({x.size(1), t, time, h, space, w, space})
+      .permute({0, 2, 4, 6, 1, 3, 5})
+      .reshape({1, channels, -1, t, h, w})
+      .mean(2);
+}
 
 }  // namespace
 
@@ -88,13 +124,51 @@ at::Tensor decode(const VaeSpec& spec, const weights::WeightMap& map, const at::
   const auto blocks = spec.up_blocks();
   for (size_t i = 0; i < blocks.size(); ++i) {
     const std::string name = core::str("decoder.up_blocks.", i);
+    const std::string upsampler = name + (spec.is_residual ? ".upsampler" : ".upsamplers.0");
+    const at::Tensor before = x;
     for (int64_t j = 0; j <= spec.num_res_blocks; ++j)
       x = network.resnet(x, core::str(name, ".resnets.", j));
-    if (blocks[i].upsample_time) x = network.double_frames(x, name + ".upsamplers.0.time_conv");
-    if (blocks[i].upsample_space) x = network.double_space(x, name + ".upsamplers.0.resample.1");
+    if (blocks[i].upsample_time) x = network.double_frames(x, upsampler + ".time_conv");
+    if (blocks[i].upsample_space) x = network.double_space(x, upsampler + ".resample.1");
+    if (blocks[i].upsample_space && spec.is_residual)
+      x = x + spread(before, x.size(1), blocks[i].upsample_time ? 2 : 1);
   }
   x = network.causal_conv(at::silu(network.norm(x, "decoder.norm_out")), "decoder.conv_out");
-  return x.squeeze(0).clamp(-1, 1);
+  x = x.squeeze(0).clamp(-1, 1);
+  if (spec.patch_size == 1) return x;
+  // Channels are (colour, column, row).
+  const int64_t p = spec.patch_size;
+  return x.view({3, p, p, x.size(1), x.size(2), x.size(3)})
+      .permute({0, 3, 4, 2, 5, 1})
+      .reshape({3, x.size(1), x.size(2) * p, x.size(3) * p});
+}
+
+at::Tensor encode(const VaeSpec& spec, const weights::WeightMap& map, const at::Tensor& frames) {
+  T2V_ASSERT(frames.dim() == 4 && frames.size(0) == 3);
+  const Network network{map};
+  const int64_t p = spec.patch_size;
+  at::Tensor x = frames.to(at::kFloat)
+                     .reshape({3, frames.size(1), frames.size(2) / p, p, frames.size(3) / p, p})
+                     .permute({0, 5, 3, 1, 2, 4})
+                     .reshape({1, 3 * p * p, frames.size(1), frames.size(2) / p, -1});
+  x = network.causal_conv(x, "encoder.conv_in");
+  const auto blocks = spec.down_blocks();
+  const auto names = down_block_names(spec);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const at::Tensor before = x;
+    for (const std::string& resnet : names[i].resnets) x = network.resnet(x, resnet);
+    if (blocks[i].downsample_space)
+      x = network.halve_space(x, names[i].downsampler + ".resample.1");
+    if (blocks[i].downsample_time) x = network.halve_frames(x, names[i].downsampler + ".time_conv");
+    if (spec.is_residual)
+      x = x + average(before, x.size(1), blocks[i].downsample_time ? 2 : 1,
+                      blocks[i].downsample_space ? 2 : 1);
+  }
+  x = network.resnet(x, "encoder.mid_block.resnets.0");
+  x = network.attention(x, "encoder.mid_block.attentions.0");
+  x = network.resnet(x, "encoder.mid_block.resnets.1");
+  x = network.causal_conv(at::silu(network.norm(x, "encoder.norm_out")), "encoder.conv_out");
+  return network.causal_conv(x, "quant_conv").squeeze(0).narrow(0, 0, spec.z_dim);
 }
 
 }  // namespace t2v::models::vae::reference

@@ -31,6 +31,7 @@ void read_structure(const JsonFile& config, VaeSpec& spec) {
   spec.out_channels = config.find_int("out_channels", 1, 192).value_or(rgb);
   if (spec.out_channels != rgb) config.refuse("out_channels", core::str(rgb, " (RGB)"));
   const int64_t base_dim = config.get_int("base_dim", 1, kMaxBaseDim);
+  spec.encoder_base_dim = base_dim;
   spec.decoder_base_dim = config.find_int("decoder_base_dim", 1, kMaxBaseDim).value_or(base_dim);
   spec.num_res_blocks = config.get_int("num_res_blocks", 1, kMaxResBlocks);
   spec.dim_mult = config.get_int_list("dim_mult", 1, kMaxMult);

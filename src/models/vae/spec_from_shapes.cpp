@@ -88,6 +88,10 @@ VaeSpec structure_of_shapes(const WeightMap& weights) {
   spec.is_residual = weights.contains(block_name(0) + ".upsampler.resample.1.weight");
   spec.patch_size = spec.out_channels == 12 ? 2 : 1;
   infer_blocks(weights, spec);
+  // Some files have no encoder.
+  const char* first = "encoder.conv_in.weight";
+  spec.encoder_base_dim =
+      weights.contains(first) ? extent(weights, first, 5, 0) : spec.decoder_base_dim;
   return spec;
 }
 

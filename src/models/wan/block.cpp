@@ -63,6 +63,20 @@ std::vector<RowRange> row_ranges(int64_t rows) {
   return ranges;
 }
 
+std::vector<RowRange> row_ranges(int64_t rows, int64_t tokens, int64_t held_tokens) {
+  if (held_tokens == 0) return row_ranges(rows);
+  std::vector<RowRange> ranges;
+  const auto add = [&](int64_t first, int64_t count) {
+    for (const RowRange& range : row_ranges(count))
+      ranges.push_back({first + range.begin, first + range.end});
+  };
+  for (int64_t sequence = 0; sequence < rows; sequence += tokens) {
+    add(sequence, held_tokens);
+    add(sequence + held_tokens, tokens - held_tokens);
+  }
+  return ranges;
+}
+
 // Counted by the tensors of self_attention and finish_rows that are alive together.
 int64_t block_work_bytes(const TransformerSpec& spec, int64_t rows, int64_t element_bytes,
                          const QuantPlan& quant) {
@@ -168,11 +182,22 @@ Block::Modulation Block::modulate(const at::Tensor& time) const {
           .gate_ffn = rows[5]};
 }
 
-std::vector<ops::QkvHeads> Block::project_heads(const at::Tensor& x, const Modulation& m,
+std::vector<std::pair<RowRange, Block::Modulation>> Block::modulated_ranges(
+    int64_t rows, const BlockContext& context) const {
+  const int64_t tokens = context.rope->num_tokens();
+  const Modulation others = modulate(context.time);
+  const Modulation held = context.held_tokens > 0 ? modulate(context.held_time) : Modulation{};
+  std::vector<std::pair<RowRange, Modulation>> ranges;
+  for (const RowRange& range : row_ranges(rows, tokens, context.held_tokens))
+    ranges.emplace_back(range, range.begin % tokens < context.held_tokens ? held : others);
+  return ranges;
+}
+
+std::vector<ops::QkvHeads> Block::project_heads(const at::Tensor& x,
                                                 const BlockContext& context) const {
   const int64_t tokens = context.rope->num_tokens();
   std::vector<ops::QkvHeads> heads(context.prompts.size());
-  for (const RowRange& range : row_ranges(x.size(0))) {
+  for (const auto& [range, m] : modulated_ranges(x.size(0), context)) {
     const ops::RowNorm norm{ops::NormKind::kModulate, m.scale_attn, m.shift_attn};
     const at::Tensor qkv = self_attn_qkv_(
         ops::norm_rows(rows_of(x, range), norm, spec_.eps, self_attn_qkv_.row_format()));
@@ -191,9 +216,8 @@ std::vector<ops::QkvHeads> Block::project_heads(const at::Tensor& x, const Modul
   return heads;
 }
 
-at::Tensor Block::self_attention(const at::Tensor& x, const Modulation& m,
-                                 const BlockContext& context) const {
-  std::vector<ops::QkvHeads> heads = project_heads(x, m, context);
+at::Tensor Block::self_attention(const at::Tensor& x, const BlockContext& context) const {
+  std::vector<ops::QkvHeads> heads = project_heads(x, context);
   std::vector<at::Tensor> mixed;
   for (size_t i = 0; i < heads.size(); ++i) {
     ops::QkvHeads parts = std::exchange(heads[i], {});
@@ -210,7 +234,7 @@ at::Tensor Block::self_attention(const at::Tensor& x, const Modulation& m,
 }
 
 void Block::write_keys(const at::Tensor& x, const BlockContext& context) const {
-  const auto heads = project_heads(x, modulate(context.time), context);
+  const auto heads = project_heads(x, context);
   for (size_t i = 0; i < heads.size(); ++i)
     context.caches[i]->write(context.layer, heads[i].k, heads[i].v);
 }
@@ -257,9 +281,8 @@ void Block::finish_rows(at::Tensor x, const at::Tensor& mixed, const Modulation&
 }
 
 void Block::run(at::Tensor& x, const BlockContext& context) const {
-  const Modulation m = modulate(context.time);
-  const at::Tensor mixed = self_attention(x, m, context);
-  for (const RowRange& range : row_ranges(x.size(0)))
+  const at::Tensor mixed = self_attention(x, context);
+  for (const auto& [range, m] : modulated_ranges(x.size(0), context))
     finish_rows(rows_of(x, range), rows_of(mixed, range), m, range, context);
 }
 

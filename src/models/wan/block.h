@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "models/placement.h"
@@ -27,6 +28,8 @@ struct CrossKeys {
 struct BlockContext {
   const ops::RopeTables* rope = nullptr;
   at::Tensor time;                        // fp32 [6, C], of this timestep
+  at::Tensor held_time;                   // the same of held tokens; undefined: there are none
+  int64_t held_tokens = 0;                // the first ones of each sequence
   std::vector<const CrossKeys*> prompts;  // one per sequence
   std::vector<at::Tensor> key_bias;       // fp32 [S] per sequence, or undefined
   ops::AttentionBackend attention = ops::AttentionBackend::kAuto;  // of self-attention
@@ -44,6 +47,8 @@ struct RowRange {
   int64_t end = 0;
 };
 std::vector<RowRange> row_ranges(int64_t rows);
+// The same for sequences whose first tokens are held: no range has both kinds of rows.
+std::vector<RowRange> row_ranges(int64_t rows, int64_t tokens, int64_t held_tokens);
 
 // The most that Block::run takes beside x, for so many rows (of all sequences together).
 int64_t block_work_bytes(const TransformerSpec& spec, int64_t rows, int64_t element_bytes,
@@ -76,12 +81,14 @@ class Block {
     at::Tensor shift_attn, scale_attn, gate_attn, shift_ffn, scale_ffn, gate_ffn;  // fp32 [C]
   };
   [[nodiscard]] Modulation modulate(const at::Tensor& time) const;
+  // Each range of rows with the modulation that it gets.
+  [[nodiscard]] std::vector<std::pair<RowRange, Modulation>> modulated_ranges(
+      int64_t rows, const BlockContext& context) const;
   // All rows of x -> q, k, v of each sequence, rotated.
-  [[nodiscard]] std::vector<ops::QkvHeads> project_heads(const at::Tensor& x, const Modulation& m,
+  [[nodiscard]] std::vector<ops::QkvHeads> project_heads(const at::Tensor& x,
                                                          const BlockContext& context) const;
   // All rows of x -> what each token has gathered, [B*L, C].
-  [[nodiscard]] at::Tensor self_attention(const at::Tensor& x, const Modulation& m,
-                                          const BlockContext& context) const;
+  [[nodiscard]] at::Tensor self_attention(const at::Tensor& x, const BlockContext& context) const;
   [[nodiscard]] at::Tensor cross_attention(ops::Rows normed, const RowRange& range,
                                            const BlockContext& context) const;
   // The rest of the block for a range of rows; x and mixed are these rows.

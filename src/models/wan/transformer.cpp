@@ -8,11 +8,13 @@
 #include <limits>
 
 #include "core/check.h"
+#include "core/trace.h"
 
 namespace t2v::models::wan {
 namespace {
 
-constexpr int64_t kMaxSharedTokens = 1024;
+// Two sequences of 1024 tokens still gain (docs/benchmarks.md).
+constexpr int64_t kMaxSharedTokens = 2048;
 
 class Stopwatch {
  public:
@@ -35,7 +37,15 @@ const weights::WeightMap& checked(const weights::WeightMap& map, const Transform
 
 }  // namespace
 
-bool runs_shared(int64_t num_tokens) noexcept { return num_tokens <= kMaxSharedTokens; }
+int64_t num_shared(int64_t num_tokens) noexcept {
+  return std::max<int64_t>(1, kMaxSharedTokens / num_tokens);
+}
+
+std::vector<Lane> lanes_of(const at::Tensor& latents, const std::vector<Condition*>& conditions) {
+  std::vector<Lane> lanes;
+  for (Condition* condition : conditions) lanes.push_back({latents, condition});
+  return lanes;
+}
 
 weights::Expectations Transformer::expectations(const TransformerSpec& spec) {
   weights::Expectations expected;
@@ -105,28 +115,34 @@ Condition Transformer::make_condition(const at::Tensor& text_embeddings, int64_t
 
 namespace {
 
-// Conditions that run through a block together.
+// Lanes that run through a block together.
 struct Group {
   at::Tensor x;  // fp32 [B*L, C], the residual stream
-  std::vector<Condition*> conditions;
-  std::vector<CausalCache*> caches;  // one per condition, or none
+  std::vector<Lane> lanes;
+  std::vector<CausalCache*> caches;  // one per lane, or none
 };
 
-// Gives each condition its cache.
-void share_caches(const std::vector<CausalCache*>& caches, std::vector<Group>& groups) {
-  size_t next = 0;
-  for (Group& group : groups) {
-    for (size_t i = 0; i < group.conditions.size(); ++i) group.caches.push_back(caches.at(next++));
-  }
-}
-
-std::vector<Group> make_groups(const at::Tensor& x, const std::vector<Condition*>& conditions,
+// Patches of equal latents are made once.
+std::vector<Group> make_groups(const Embeddings& embeddings, const std::vector<Lane>& lanes,
                                int64_t num_tokens) {
-  if (runs_shared(num_tokens))
-    return {{x.repeat({static_cast<int64_t>(conditions.size()), 1}), conditions, {}}};
+  const auto limit = static_cast<size_t>(num_shared(num_tokens));
   std::vector<Group> groups;
-  for (Condition* condition : conditions)
-    groups.push_back({groups.empty() ? x : x.clone(), {condition}, {}});
+  at::Tensor x;   // [L, C]
+  at::Tensor of;  // the latents of x
+  for (size_t begin = 0; begin < lanes.size(); begin += limit) {
+    Group& group = groups.emplace_back();
+    const size_t end = std::min(lanes.size(), begin + limit);
+    std::vector<at::Tensor> parts;
+    for (size_t i = begin; i < end; ++i) {
+      if (!of.is_same(lanes[i].latents)) x = embeddings.patches(lanes[i].latents);
+      of = lanes[i].latents;
+      parts.push_back(x);
+      group.lanes.push_back(lanes[i]);
+      if (lanes[i].cache != nullptr) group.caches.push_back(lanes[i].cache);
+    }
+    const bool again = end < lanes.size() && of.is_same(lanes[end].latents);
+    group.x = parts.size() > 1 ? at::cat(parts) : again ? x.clone() : x;
+  }
   return groups;
 }
 
@@ -140,56 +156,88 @@ void make_keys(const Block& block, size_t index, int64_t num_blocks, Condition& 
   if (static_cast<int64_t>(condition.keys.size()) == num_blocks) condition.text = at::Tensor();
 }
 
+// Held rows have their own modulation here too.
+at::Tensor head_rows(const Head& head, const at::Tensor& x, const Transformer::Pass& pass) {
+  if (pass.held_time == nullptr) return head(x, pass.time.head);
+  const int64_t tokens = pass.rope.num_tokens();
+  std::vector<at::Tensor> parts;
+  for (const RowRange& range : row_ranges(x.size(0), tokens, pass.held_tokens)) {
+    const bool held = range.begin % tokens < pass.held_tokens;
+    parts.push_back(head(x.narrow(0, range.begin, range.end - range.begin),
+                         held ? pass.held_time->head : pass.time.head));
+  }
+  return at::cat(parts);
+}
+
+// What the blocks have added, for the lanes that want it.
+void keep_residuals(const Embeddings& embeddings, const Group& group) {
+  const auto rows = group.x.chunk(static_cast<int64_t>(group.lanes.size()));
+  for (size_t i = 0; i < group.lanes.size(); ++i) {
+    const Lane& lane = group.lanes[i];
+    if (lane.residual != nullptr) *lane.residual = rows[i] - embeddings.patches(lane.latents);
+  }
+}
+
 }  // namespace
 
-std::vector<at::Tensor> Transformer::forward(const Pass& pass,
-                                             const std::vector<Condition*>& conditions,
+std::vector<at::Tensor> Transformer::forward(const Pass& pass, const std::vector<Lane>& lanes,
                                              const Hooks& hooks) {
-  const at::Tensor& latents = pass.latents;
-  T2V_ASSERT(latents.scalar_type() == at::kFloat && latents.size(0) == spec_.in_channels);
-  std::vector<Group> groups;
-  {
-    const at::Tensor x = embeddings_.patches(latents);  // [L, C]
-    groups = make_groups(x, conditions, pass.rope.num_tokens());
-    if (pass.causal != nullptr) share_caches(pass.causal->caches, groups);
-  }
-  const bool only_keys = pass.causal != nullptr && pass.causal->only_keys;
+  for (const Lane& lane : lanes)
+    T2V_ASSERT(lane.latents.scalar_type() == at::kFloat &&
+               lane.latents.size(0) == spec_.in_channels);
+  std::vector<Group> groups = make_groups(embeddings_, lanes, pass.rope.num_tokens());
   BlockContext context;
   context.rope = &pass.rope;
   context.time = pass.time.blocks;
   context.attention = pass.attention;
+  if (pass.held_time != nullptr) {
+    context.held_time = pass.held_time->blocks;
+    context.held_tokens = pass.held_tokens;
+  }
   for (int64_t i = 0; i < spec_.num_blocks; ++i) {
-    // Every group runs before the block goes: one fetch serves all branches.
+    // Every group runs before the block goes: one fetch serves all lanes.
+    const core::TraceSpan span("block", "block", i);
     const Block& block = pool_.get(i, hooks.around_load);
     for (Group& group : groups) {
       context.prompts.clear();
       context.key_bias.clear();
-      for (Condition* condition : group.conditions) {
-        make_keys(block, static_cast<size_t>(i), spec_.num_blocks, *condition);
-        context.prompts.push_back(&condition->keys[static_cast<size_t>(i)]);
-        context.key_bias.push_back(condition->key_bias);
+      for (const Lane& lane : group.lanes) {
+        make_keys(block, static_cast<size_t>(i), spec_.num_blocks, *lane.condition);
+        context.prompts.push_back(&lane.condition->keys[static_cast<size_t>(i)]);
+        context.key_bias.push_back(lane.condition->key_bias);
       }
       context.caches = group.caches;
       context.layer = i;
-      if (only_keys && i + 1 == spec_.num_blocks)
+      if (pass.only_keys && i + 1 == spec_.num_blocks)
         block.write_keys(group.x, context);
       else
         block.run(group.x, context);
+      if (hooks.after_block) hooks.after_block(i, group.x);
       hooks.between_blocks();
     }
     pool_.done(i, pass.again);
     if (successor_ != nullptr && pass.again == BlockPool::Again::kNever) successor_->allow(1);
   }
   std::vector<at::Tensor> outputs;
-  if (only_keys) return outputs;
+  if (pass.only_keys) return outputs;
   for (Group& group : groups) {
-    const auto num_sequences = static_cast<int64_t>(group.conditions.size());
-    for (const at::Tensor& tokens : head_(group.x, pass.time.head).chunk(num_sequences))
+    const at::Tensor& latents = group.lanes[0].latents;
+    const auto num_sequences = static_cast<int64_t>(group.lanes.size());
+    keep_residuals(embeddings_, group);
+    const at::Tensor rows = head_rows(head_, group.x, pass);
+    for (const at::Tensor& tokens : rows.chunk(num_sequences))
       outputs.push_back(
           unpatchify(tokens, spec_, latents.size(1), latents.size(2), latents.size(3)));
     group.x = at::Tensor();
   }
   return outputs;
+}
+
+at::Tensor Transformer::predict(const Pass& pass, const at::Tensor& latents,
+                                const at::Tensor& residual) const {
+  const at::Tensor x = embeddings_.patches(latents) + residual;
+  return unpatchify(head_rows(head_, x, pass), spec_, latents.size(1), latents.size(2),
+                    latents.size(3));
 }
 
 }  // namespace t2v::models::wan

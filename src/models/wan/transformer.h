@@ -30,9 +30,19 @@ struct Condition {
   [[nodiscard]] int64_t bytes() const;
 };
 
-// Whether guidance branches of sequences of this length share their matrix products. Long ones gain
-// nothing by it and would only take memory.
-bool runs_shared(int64_t num_tokens) noexcept;
+// One sequence of a pass: a guidance branch of a video.
+struct Lane {
+  at::Tensor latents;              // fp32 [C, T, h, w]
+  Condition* condition;            // not null
+  CausalCache* cache = nullptr;    // of a causal run, in which the chunk has begun
+  at::Tensor* residual = nullptr;  // gets what the blocks have added to the patches: fp32 [L, C]
+};
+// Branches of the same latents.
+std::vector<Lane> lanes_of(const at::Tensor& latents, const std::vector<Condition*>& conditions);
+
+// How many sequences of this length share their matrix products. Long ones gain nothing by it and
+// would only take memory.
+int64_t num_shared(int64_t num_tokens) noexcept;
 
 // Everything is resident and kept, and what is read comes by default options.
 BlockPlan resident_plan(const TransformerSpec& spec);
@@ -70,27 +80,31 @@ class Transformer {
   struct Hooks {
     std::function<void()> between_blocks;  // called after each block; may throw to stop
     AroundLoad around_load;
+    // Called after each block with the residual stream of some lanes, fp32 [B*L, C]. May be empty.
+    std::function<void(int64_t block, const at::Tensor& stream)> after_block = {};
   };
-  // A chunk of a causal run: one cache for each condition, in which the chunk has begun.
-  struct CausalPass {
-    std::vector<CausalCache*> caches;
-    // Only the caches are wanted: the last block stops when they have what they need, and there is
-    // no output.
-    bool only_keys = false;
-  };
-  // What one pass works on.
+  // What the sequences of a pass have in common.
   struct Pass {
-    const at::Tensor& latents;  // fp32 [C, T, h, w]
     const TimeModulation& time;
     const ops::RopeTables& rope;
     ops::AttentionBackend attention = ops::AttentionBackend::kAuto;
     BlockPool::Again again = BlockPool::Again::kLater;  // kNever: no pass will follow
-    const CausalPass* causal = nullptr;
+    // The first tokens of each lane are known already (a picture that was given): they have a
+    // timestep of their own. Null: there are none.
+    const TimeModulation* held_time = nullptr;
+    int64_t held_tokens = 0;
+    // Of a causal run: only the caches are wanted. The last block stops when they have what they
+    // need, and there is no output.
+    bool only_keys = false;
   };
-  // One fp32 [C_out, T, h, w] for each condition, in order; none for CausalPass::only_keys.
-  [[nodiscard]] std::vector<at::Tensor> forward(const Pass& pass,
-                                                const std::vector<Condition*>& conditions,
+  // One fp32 [C_out, T, h, w] for each lane, in order; none for Pass::only_keys.
+  [[nodiscard]] std::vector<at::Tensor> forward(const Pass& pass, const std::vector<Lane>& lanes,
                                                 const Hooks& hooks);
+
+  // The output for patches to which `residual` is added instead of what the blocks would; reads no
+  // block. pass.time and its held rows count.
+  [[nodiscard]] at::Tensor predict(const Pass& pass, const at::Tensor& latents,
+                                   const at::Tensor& residual) const;
 
   // Starts loading behind `leaving`, whose last pass gives up a block for each that comes in here.
   void take_over_from(Transformer& leaving, PromptKeys keys);

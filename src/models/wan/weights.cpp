@@ -91,6 +91,8 @@ ops::QuantisedRows load_rows(const Placement& from, const std::string& name, int
     const bool keep = from.device.is_cpu() && from.quant.rows == ops::RowType::kPlain;
     rows = {keep ? taken.values.clone() : taken.values.to(from.device, /*non_blocking=*/true),
             from.device.is_cpu() ? taken.row_scale.clone() : taken.row_scale.to(from.device)};
+    if (!from.device.is_cpu())
+      ops::count_upload(static_cast<int64_t>(rows.values.nbytes() + rows.row_scale.nbytes()));
     return rows;
   }
   at::Tensor weight = from.tensor(name, branch ? at::kFloat : from.source.float_type(name));

@@ -76,6 +76,11 @@ int64_t peak_bytes(int index) {
   return allocator::getDeviceStats(narrow(index)).allocated_bytes[kAll].peak;
 }
 
+int64_t current_bytes(int index) {
+  start(index);
+  return allocator::getDeviceStats(narrow(index)).allocated_bytes[kAll].current;
+}
+
 void* allocate_pinned(size_t bytes) {
   void* memory = nullptr;
   if (cudaHostAlloc(&memory, bytes, cudaHostAllocPortable) == cudaSuccess) return memory;
@@ -92,6 +97,7 @@ constexpr DeviceTable kTable{
     .release_cache = release_cache,
     .reset_peak = reset_peak,
     .peak_bytes = peak_bytes,
+    .current_bytes = current_bytes,
     .allocate_pinned = allocate_pinned,
     .free_pinned = free_pinned,
 };

@@ -1,0 +1,61 @@
+#include "pipeline/batch_limits.h"
+
+#include <algorithm>
+
+#include "sched/guidance.h"
+
+namespace t2v::pipeline {
+namespace {
+
+// A killed process loses what is between two files: waves are not longer than this.
+constexpr double kMaxWaveMs = 10 * 60 * 1000;
+constexpr int64_t kMaxGroups = 8;
+// Videos that share every read of a streamed block.
+constexpr int64_t kMaxStreamedTogether = 4;
+
+bool is_guided(const Recipe& recipe) {
+  return sched::needs_uncond(recipe.guidance_scale.high_noise) ||
+         sched::needs_uncond(recipe.guidance_scale.low_noise);
+}
+
+}  // namespace
+
+int64_t group_limit(const EngineState& engine, const Recipe& recipe, double last_video_ms) {
+  if (!recipe.causal.empty()) return 1;
+  const int64_t branches = is_guided(recipe) ? 2 : 1;
+  const int64_t tokens = engine.geometry_of(recipe).num_tokens;
+  const MemoryPlan one = engine.memory_plan(recipe);
+  int64_t limit = std::max<int64_t>(1, models::wan::num_shared(tokens) / branches);
+  if (one.streamed_bytes_per_step > 0 && last_video_ms > 0)
+    limit = std::max(limit, std::clamp<int64_t>(static_cast<int64_t>(kMaxWaveMs / last_video_ms), 1,
+                                                kMaxStreamedTogether));
+  const auto is_as_good = [&](const MemoryPlan& plan) {
+    return fits(plan) && plan.streamed_bytes_per_step <= one.streamed_bytes_per_step &&
+           plan.keep_loaded == one.keep_loaded && plan.keep_both_experts == one.keep_both_experts;
+  };
+  while (limit > 1 && !is_as_good(engine.memory_plan(recipe, {.videos = limit}))) --limit;
+  return limit;
+}
+
+bool decodes_beside(const EngineState& engine, const Recipe& recipe) {
+  const MemoryPlan one = engine.memory_plan(recipe);
+  const MemoryPlan beside = engine.memory_plan(recipe, {.decodes_along = true});
+  return fits(beside) && beside.streamed_bytes_per_step <= one.streamed_bytes_per_step &&
+         beside.keep_loaded && !beside.vae_tiling.is_tiled();
+}
+
+int64_t wave_limit(const EngineState& engine, const Recipe& recipe, double last_video_ms) {
+  if (!recipe.boundary || !recipe.causal.empty() || last_video_ms <= 0 ||
+      engine.memory_plan(recipe).keep_both_experts)
+    return 1;
+  return std::clamp<int64_t>(static_cast<int64_t>(kMaxWaveMs / last_video_ms), 1, kMaxGroups);
+}
+
+bool suit_each_other(const BatchItem& a, const BatchItem& b) {
+  const auto is_plain = [](const BatchItem& i) {
+    return i.outputs.dump_path.empty() && i.outputs.timeout_s == 0;
+  };
+  return is_plain(a) && is_plain(b) && step_alike(a.recipe, b.recipe);
+}
+
+}  // namespace t2v::pipeline

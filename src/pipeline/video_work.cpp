@@ -1,0 +1,70 @@
+#include "pipeline/video_work.h"
+
+#include "core/check.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/initial_noise.h"
+#include "pipeline/presets.h"
+
+namespace t2v::pipeline {
+
+void ItemListener::on_progress(const ProgressEvent& event) {
+  ProgressEvent tagged = event;
+  tagged.item = item_;
+  tagged.together = together_;
+  tagged.background = background_;
+  const std::lock_guard lock(calls_);
+  to_.on_progress(tagged);
+}
+
+VideoWork::VideoWork(const EngineState& engine, const BatchTask& task, std::mutex& calls,
+                     size_t index)
+    : item(index),
+      span("video", "video", static_cast<int64_t>(index), core::SpanKind::kAcross),
+      job(task.items[index]),
+      listener(task.progress, calls, index),
+      run(engine.compute(), listener, task.cancel, !job.outputs.dump_path.empty()),
+      recipe_json(engine.recipe_json(job.recipe)) {
+  if (job.outputs.timeout_s > 0) run.set_timeout(job.outputs.timeout_s);
+  if (job.outputs.preview != nullptr) {
+    auto factors = preview_factors_of(engine.model());
+    T2V_REQUIRE(factors.has_value(), ErrorKind::kUsage,
+                "--preview: no linear map to colours is known for a VAE of ",
+                engine.model().vae.z_dim, " channels; try without it, or 'preview_factors' in ",
+                "the model's t2v.json");
+    preview.emplace(*job.outputs.preview, std::move(*factors));
+  }
+  run.report().warnings = recipe_warnings(job.recipe, engine.model(), engine.options());
+  if (!job.recipe.causal.empty()) return;
+  if (job.outputs.resume) {
+    if (auto found = read_checkpoint(job.outputs.checkpoint_path, recipe_json)) {
+      state = std::move(*found);
+      run.report().resumed_steps = state.steps_done;
+      return;
+    }
+  }
+  state.latents = make_initial_noise(job.recipe, engine.geometry_of(job.recipe));
+}
+
+void VideoWork::remember(const StepState& now) {
+  state = now;
+  const double seconds = run.elapsed_ms() / 1000;
+  const GenerateOutputs& outputs = job.outputs;
+  if (outputs.checkpoint_every_s <= 0 || outputs.checkpoint_path.empty() ||
+      seconds < state_saved_s + outputs.checkpoint_every_s)
+    return;
+  write_checkpoint(outputs.checkpoint_path, state, recipe_json);
+  state_saved_s = seconds;
+}
+
+std::string VideoWork::save_state() const noexcept {
+  const std::string& path = job.outputs.checkpoint_path;
+  if (path.empty() || state.steps_done == 0) return "";
+  try {
+    write_checkpoint(path, state, recipe_json);
+    return path;
+  } catch (const Error&) {
+    return "";
+  }
+}
+
+}  // namespace t2v::pipeline
