@@ -48,6 +48,11 @@ void forget_av_log() noexcept {
   log_line[0] = '\0';
 }
 
+bool av_log_is_empty() noexcept {
+  const std::lock_guard lock(log_mutex);
+  return log_line[0] == '\0';
+}
+
 std::string av_reason(int code) {
   std::array<char, AV_ERROR_MAX_STRING_SIZE> text{};
   av_strerror(code, text.data(), text.size());

@@ -56,6 +56,8 @@ class Dictionary {
 // From here on libav prints nothing; its last error line of this process is kept instead.
 void capture_av_log() noexcept;
 void forget_av_log() noexcept;
+// libav has told nothing since then.
+[[nodiscard]] bool av_log_is_empty() noexcept;
 
 // "Invalid argument" or, where libav said more since forget_av_log(): "width not divisible by 2
 // (libx264)". One line, control bytes escaped.

@@ -4,6 +4,7 @@ extern "C" {
 #include <libavutil/pixdesc.h>
 }
 
+#include <algorithm>
 #include <string_view>
 #include <vector>
 
@@ -12,9 +13,14 @@ extern "C" {
 namespace t2v::media {
 namespace {
 
-// The number of threads shapes the bits of some encoders: fixed, so that every machine writes the
-// same file.
-constexpr int kThreads = 4;
+// The number of threads shapes the bits of some encoders: it goes by the size alone, so that every
+// machine writes the same file. Frames that x264 codes beside each other need rows between them:
+// with four threads on 64 rows one file in ten had another size.
+int num_threads(int height) {
+  constexpr int kRows = 128;  // of a picture for each thread
+  constexpr int kMaxThreads = 4;
+  return std::clamp(height / kRows, 1, kMaxThreads);
+}
 
 void require(int code, const char* what, const AVCodecContext& codec) {
   if (code >= 0) return;
@@ -42,7 +48,7 @@ VideoEncoder::VideoEncoder(const EncoderPlan& plan, const Settings& settings)
   codec_->time_base = {settings.rate.den, settings.rate.num};
   codec_->framerate = {settings.rate.num, settings.rate.den};
   codec_->sample_aspect_ratio = {1, 1};
-  codec_->thread_count = kThreads;
+  codec_->thread_count = num_threads(settings.height);
   codec_->flags |= AV_CODEC_FLAG_BITEXACT;
   if (plan.container->flags & AVFMT_GLOBALHEADER) codec_->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
   set_colours(plan);
@@ -58,6 +64,11 @@ VideoEncoder::VideoEncoder(const EncoderPlan& plan, const Settings& settings)
   T2V_REQUIRE(code >= 0 || code == AVERROR(EINVAL) || !is_nvenc(*plan.codec), ErrorKind::kDevice,
               "video encoder ", plan.codec->name, " cannot be used here for ", settings.width, "x",
               settings.height, ": ", av_reason(code), " (--codec); try --codec libx264");
+  // Encoders say what they do not like; what fails without a word has no memory or no thread.
+  const bool no_memory = code == AVERROR(ENOMEM) || (code == AVERROR_EXTERNAL && av_log_is_empty());
+  T2V_REQUIRE(!no_memory, ErrorKind::kOutOfMemory, "not enough memory for the video encoder ",
+              plan.codec->name, ": ", av_reason(code), " (", settings.width, "x", settings.height,
+              "); try a larger memory limit, or fewer --threads");
   T2V_REQUIRE(code >= 0, ErrorKind::kUsage, "video encoder ", plan.codec->name, " refuses ",
               settings.width, "x", settings.height, " ", av_get_pix_fmt_name(plan.pix_fmt), " at ",
               settings.rate.num, "/", settings.rate.den, " fps: ", av_reason(code),
@@ -151,6 +162,7 @@ void VideoEncoder::send(const AVFrame* frame, const PacketFn& take) {
     if (code == AVERROR(EAGAIN) || code == AVERROR_EOF) return;
     require(code, "encode a frame", *codec_);
     packet_->duration = 1;
+    if (std::string_view(codec_->codec->name) == "libx265") packet_->dts = next_dts_++;
     filter(packet_.get(), take);
   }
 }

@@ -49,6 +49,9 @@ class VideoEncoder {
   Packet filtered_;
   PixelConverter converter_;
   int64_t next_pts_ = 0;
+  // libx265 only, which leaves decoding times unset in clips shorter than its delay of two frames;
+  // in others these are its own.
+  int64_t next_dts_ = -2;
   bool flushed_ = false;
 };
 

@@ -6,6 +6,7 @@
 A run ends within 5 s of what stops it, with the right exit code and one line that says what to do; nothing is left behind,
 and an older video stays. --more: every size of a small disk and file-size limit. Parts that need root say so when left out.
 """
+import json
 import os
 import pathlib
 import resource
@@ -62,7 +63,7 @@ class Place:
         self.judge.case(name, problems, result.told())
 
 
-def stream_cases(place):
+def stream_cases(place, more_streams):
     whole = place.whole
 
     def shell(name, redirections, output, code, *words, made=None, more=(), left=()):
@@ -74,7 +75,7 @@ def stream_cases(place):
             problems.append("the video is not that of an undisturbed run")
         place.case(f"{name} {redirections}", result, code, words, [made] if made else left, folder, problems)
 
-    for streams in ("<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-", "2>/dev/full", "2>&- <&-"):
+    for streams in (">&-", "<&- >&- 2>&-", "2>/dev/full", *more_streams):
         shell("closed or full:", streams, "one.mp4", OK, made="one.mp4")
     shell("the path cannot be told:", ">/dev/full", "one.mp4", OUTPUT, "standard output", made="one.mp4")
     shell("the video goes to", ">/dev/full", "-", OUTPUT, "No space left", "t2v decode", left=RESCUED)
@@ -107,7 +108,7 @@ def limit_cases(place, sizes):
         place.case(f"files of at most {size} bytes", result, OK if fits else OUTPUT, () if fits else ("File too large",), left, folder, problems)
 
 
-def disk_cases(place, kilobytes):
+def disk_cases(place, kilobytes, inode_counts):
     for size in kilobytes:
         path = place.scratch / f"disk{size}"
         with spaces.disk(path, f"size={size}k"):
@@ -121,7 +122,7 @@ def disk_cases(place, kilobytes):
         path = place.scratch / f"batchdisk{size}"
         with spaces.disk(path, f"size={size}k"):
             batch_on_disk(place, path, f"a disk of {size} kB, a batch")
-    for inodes in (2, 3, 4):
+    for inodes in inode_counts:
         path = place.scratch / f"inodes{inodes}"
         with spaces.disk(path, f"size=1m,nr_inodes={inodes}"):
             batch_on_disk(place, path, f"a disk of {inodes} inodes, a batch")
@@ -188,11 +189,13 @@ def signal_cases(place):
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         folder = place.folder()
         command = [*place.one("one.mp4"), "--steps", "900", "--progress", "json"]
-        process = subprocess.Popen(command, env=environment(), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, as it should be
+        process = subprocess.Popen(command, env=environment(), cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=heard)
         told = ""
         for line in process.stderr:
             told += line
-            if '"stage":"denoise","done":3,' in line:
+            event = json.loads(line)
+            if event.get("stage") == "denoise" and event.get("done", 0) >= 3:
                 break
         process.send_signal(number)
         start = time.monotonic()
@@ -222,13 +225,13 @@ def main():
     mounts = spaces.private_mounts()
     with scratch_folder("streams") as scratch:
         place = Place(program_of(arguments), scratch, judge)
-        stream_cases(place)
+        stream_cases(place, ("<&-", "2>&-", "<&- >&-", ">&- 2>&-", "2>&- <&-") if arguments.more else ())
         limit_cases(place, [0, *range(1, 4000, 97), 100_000] if arguments.more else [0, 1500, 100_000])
         folder_cases(place)
         signal_cases(place)
         report_cases(place)
         if mounts:
-            disk_cases(place, [4, 8, 12, 16, 20, 24, 28, 32, 48, 64] if arguments.more else [8, 16])
+            disk_cases(place, [4, 8, 12, 16, 20, 24, 28, 32, 48, 64] if arguments.more else [8, 16], [2, 3, 4, 5, 6] if arguments.more else [3])
         else:
             print("left out: no disks of our own can be mounted here (root is needed)")
     return judge.end()

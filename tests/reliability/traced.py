@@ -52,6 +52,13 @@ def recorded(calls, file, command):
     return ["strace", "-f", "--seccomp-bpf", "-o", str(file), "-e", "trace=" + ",".join(calls), *command]
 
 
-def injected(call, fault, k, command):
-    """fault: error=EIO, signal=KILL, ..."""
-    return ["strace", "-f", "--seccomp-bpf", "-o", os.devnull, "-e", "trace=" + call, "-e", f"inject={call}:{fault}:when={k}", *command]
+def injected(call, fault, k, command, file=os.devnull):
+    """fault: error=EIO, signal=KILL, ... (signals are lost with --seccomp-bpf)"""
+    filtered = [] if fault.startswith("signal") else ["--seccomp-bpf"]
+    return ["strace", "-f", *filtered, "-o", str(file), "-e", "trace=" + call, "-e", f"inject={call}:{fault}:when={k}", *command]
+
+
+def hits(file):
+    """The calls of an injected run that failed by injection."""
+    with open(file, errors="replace") as lines:
+        return [line for line in lines if "(INJECTED)" in line]

@@ -49,7 +49,8 @@ class Program:
     def generate_arguments(self, model: str, *more: str) -> tuple[list[str], pathlib.Path]:
         self.count += 1
         output = self.scratch / f"video{self.count}.gif"
-        fixed = "-s 32x32 -f 5 --steps 1 --device cpu --seed 5 --progress none".split()
+        # Without the recipe, which names the model: the same bytes from any place.
+        fixed = "-s 32x32 -f 5 --steps 1 --device cpu --seed 5 --progress none --no-metadata".split()
         return ["generate", "-m", model, "-p", "a small red circle", *fixed, "-o", str(output), *more], output
 
     def generate(self, model: str, *more: str, **environment: str) -> tuple[Ended, bytes]:
