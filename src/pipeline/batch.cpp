@@ -148,7 +148,7 @@ void Batch::run_wave(Wave wave) {
       const Together together{.videos = static_cast<int64_t>(largest->videos.size()),
                               .decodes_along = is_decoded_beside(recipe)};
       const MemoryPlan plan = engine_.memory_plan(recipe, together);
-      require_fit(plan, recipe, engine_.compute());
+      engine_.require_fit(plan, recipe);
       if (!together.decodes_along) finish_line_.drain();
       engine_.begin(plan);
       if (!recipe.causal.empty()) return run_causal(*wave[0].videos[0], plan);

@@ -43,7 +43,7 @@ class WanEngine final : public Engine {
       T2V_REQUIRE(options.kv == KvCache::kAuto && !options.force_causal, ErrorKind::kUsage,
                   "--kv int8 and --force-causal are for causal runs; try --causal PROFILE");
     }
-    require_fit(state_.memory_plan(recipe), recipe, state_.compute());
+    state_.require_fit(state_.memory_plan(recipe), recipe);
     if (!recipe.latents_path.empty()) make_initial_noise(recipe, state_.geometry_of(recipe));
     return recipe;
   }

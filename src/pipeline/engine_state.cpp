@@ -8,6 +8,7 @@
 #include "ops/device.h"
 #include "pipeline/causal_run.h"
 #include "pipeline/decode_stage.h"
+#include "pipeline/fit_advice.h"
 #include "pipeline/quant_choice.h"
 #include "pipeline/recipe.h"
 #include "pipeline/run_profile.h"
@@ -58,13 +59,35 @@ VideoFormat EngineState::format_of(const Recipe& r, const GenerateOutputs& outpu
           .recipe_json = outputs.embed_recipe ? recipe_json(r) : std::string()};
 }
 
-MemoryPlan EngineState::memory_plan(const Recipe& recipe, const Together& together) const {
-  PlanInput input = plan_input(recipe, model_, compute_, base_host_bytes_);
+PlanInput EngineState::plan_input_of(const Recipe& recipe, const Compute& compute) const {
+  PlanInput input = plan_input(recipe, model_, compute, base_host_bytes_);
   plan_causal(recipe, model_, input);
   input.transformer.loras = loras_.bytes();
+  return input;
+}
+
+MemoryPlan EngineState::memory_plan(const Recipe& recipe, const Together& together) const {
+  PlanInput input = plan_input_of(recipe, compute_);
   input.videos = together.videos;
   input.decodes_along |= together.decodes_along;
   return make_plan(input, choose_budgets(options_, compute_));
+}
+
+MemoryPlan EngineState::memory_plan_with(const EngineOptions& options, const Recipe& recipe) const {
+  Compute compute = compute_;
+  if (options.quant != options_.quant)
+    compute.quant = quant_plan(options.quant, options, model_, compute);
+  return make_plan(plan_input_of(recipe, compute), choose_budgets(options, compute));
+}
+
+void EngineState::require_fit(const MemoryPlan& plan, const Recipe& recipe) const {
+  try {
+    pipeline::require_fit(plan, recipe, compute_);
+  } catch (const Error& error) {
+    const std::string advice = fit_advice(*this, recipe);
+    if (advice.empty()) throw;
+    throw Error(error.kind(), core::str(error.what(), "; enough would be ", advice));
+  }
 }
 
 void EngineState::resolve_window(Recipe& recipe) const {

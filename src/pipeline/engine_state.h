@@ -39,6 +39,12 @@ class EngineState {
 
   // Never throws for too little memory: see fits() and require_fit().
   [[nodiscard]] MemoryPlan memory_plan(const Recipe& recipe, const Together& together = {}) const;
+  // As it would be with other options: quantisation, offload and tiling are looked at. Throws
+  // Error{kDevice} for a type that the device cannot run.
+  [[nodiscard]] MemoryPlan memory_plan_with(const EngineOptions& options,
+                                            const Recipe& recipe) const;
+  // Refuses a plan that does not fit, with what would. Throws Error{kOutOfMemory}.
+  void require_fit(const MemoryPlan& plan, const Recipe& recipe) const;
   // Keys and values of a causal run as this machine's memory allows. Throws Error{kModel, kUsage}.
   void resolve_window(Recipe& recipe) const;
 
@@ -66,6 +72,7 @@ class EngineState {
 
  private:
   [[nodiscard]] int64_t element_bytes() const { return compute_.dtype == at::kFloat ? 4 : 2; }
+  [[nodiscard]] PlanInput plan_input_of(const Recipe& recipe, const Compute& compute) const;
   [[nodiscard]] std::unique_ptr<models::wan::Transformer> open_expert(
       models::wan::Expert expert, const models::wan::BlockPlan& plan) const;
   [[nodiscard]] std::optional<DeviceRoom> device_room() const noexcept;

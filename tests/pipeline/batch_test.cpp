@@ -354,3 +354,32 @@ TEST_CASE("a clip of one colour is a failure, and leaves no file") {
   CHECK_THAT(host.errors[0].second.what(), Catch::Contains("every pixel"));
   CHECK(host.reports.empty());
 }
+
+TEST_CASE("a run that does not fit is told the smallest changes that would do") {
+  const auto engine = open({.model_path = "random:1.3b",
+                            .dtype = Dtype::kBf16,
+                            .quant = Quant::kNone,
+                            .ram_budget_bytes = int64_t{4} << 30});
+  Request request;
+  request.prompt = kA;
+  request.width = 1280;
+  request.height = 720;
+  request.frames = 161;
+  const auto refusal = [&](const Request& of) -> std::string {
+    try {
+      engine->resolve(of);
+      return "";
+    } catch (const Error& error) {
+      CHECK(error.kind() == ErrorKind::kOutOfMemory);
+      return error.what();
+    }
+  };
+  const std::string told = refusal(request);
+  CHECK_THAT(told, Catch::Contains("enough would be") && Catch::Contains("--size "));
+  const size_t at = told.find("--frames ", told.find("enough would be"));
+  REQUIRE(at != std::string::npos);
+  request.frames = std::stoll(told.substr(at + 9));
+  CHECK(refusal(request).empty());
+  request.frames = *request.frames + 4;
+  CHECK_FALSE(refusal(request).empty());
+}
