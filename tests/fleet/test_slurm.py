@@ -111,10 +111,12 @@ def lines_of(path):
 
 
 def run_array(cluster, arguments, work):
-    (work / "prompts.jsonl").write_text("".join(json.dumps({"prompt": p, "seed": i}) + "\n" for i, p in enumerate(PROMPTS)))
+    # Different numbers of steps: videos that do not take them together, but one after the other.
+    lines = [json.dumps({"prompt": p, "seed": i, "steps": arguments.steps + i}) for i, p in enumerate(PROMPTS)]
+    (work / "prompts.jsonl").write_text("\n".join(lines) + "\n")
     script = arguments.source / "docs/fleet/t2v-array.sbatch"
     environment = {**cluster.env, "T2V": arguments.bin, "PROMPTS": "prompts.jsonl", "OUT": "videos", "T2V_FAKE": "slow",
-                   "T2V_ARGS": f"--steps {arguments.steps} -s 64x64 -f 5"}
+                   "T2V_ARGS": "-s 64x64 -f 5"}
     result = subprocess.run(["sbatch", "--parsable", "--array=0-1", str(script)], cwd=work, env=environment, capture_output=True, text=True)
     if result.returncode != 0:
         raise SystemExit(f"FAIL: sbatch: {result.stderr}")
