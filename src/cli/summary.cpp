@@ -77,8 +77,8 @@ std::string summary_text(const Report& report, const std::string& output,
   std::string text;
   if (!asked.empty()) text += str("t2v: asked for ", core::escape_control(asked), "\n");
   if (!report.model.empty()) text += str("t2v: ", report.model, " on ", report.device, "\n");
-  text += str("t2v: ", recipe.width, "x", recipe.height, ", ", recipe.frames, " frames, ",
-              number_text(recipe.fps), " fps");
+  text += str("t2v: ", recipe.width, "x", recipe.height, ", ", recipe.frames, " frames");
+  if (recipe.fps > 0) text += str(", ", number_text(recipe.fps), " fps");
   if (recipe.steps > 0) text += ", " + sampling_words(recipe);
   text += "\n" + deviations(report) + "t2v: ";
   for (const StageTime& stage : report.stages)
