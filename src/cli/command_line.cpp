@@ -31,17 +31,6 @@ std::string unknown_flag(const std::string& shown, const std::string& name, cons
 
 // True when the flag can be used; otherwise the problem is added.
 bool usable(const Flag& flag, const Setting& setting, const Command* command, Problems& problems) {
-  if (flag.commands == 0) {
-    const std::string_view neutral = flag.value_name;
-    const bool accepted =
-        !setting.value.empty() && setting.value.find(' ') == std::string::npos &&
-        str(" ", neutral, " ").find(str(" ", setting.value, " ")) != std::string::npos;
-    if (!accepted) {
-      problems.add(str("--", flag.name, " is not in this version of t2v (", setting.where,
-                       "); try without it"));
-    }
-    return false;
-  }
   if (command && (flag.commands & command->bit) == 0) {
     problems.add(str("--", flag.name, ": not a flag of 't2v ", command->name, "' (", setting.where,
                      "); try t2v ", command->name, " --help"));
@@ -182,8 +171,6 @@ CommandLine line_without_command(const std::vector<std::string>& arguments, Prob
     line.help = true;
   } else if (name == "--version") {
     line.version = true;
-  } else if (is_later_command(name)) {
-    problems.add(str("t2v ", name, ": this command is not in this version of t2v; try t2v --help"));
   } else if (!name.empty() && name[0] != '-') {
     const std::string near = nearest_command(name);
     problems.add(str("unknown command: ", quoted(name), " is not known (command line)",

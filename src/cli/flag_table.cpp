@@ -17,7 +17,6 @@ constexpr unsigned kRunners = kMedia | kMakers | kEncode;
 constexpr unsigned kWeightUsers = kRunners | kPresets | kQuantize | kDoctor;
 constexpr unsigned kModelUsers = kWeightUsers | kTokenize;
 constexpr unsigned kLineAndRecipe = kPromptLine | kRecipe;
-constexpr unsigned kLater = 0;
 
 constexpr std::array kCommands{
     Command{kGenerate, "generate", "--prompt TEXT [-o FILE] [flags]", "makes videos from prompts"},
@@ -42,8 +41,6 @@ constexpr std::array kCommands{
     Command{kCompletion, "completion", "bash | zsh | fish | man",
             "prints a completion script of a shell, or the man page"},
 };
-
-constexpr std::array<std::string_view, 0> kLaterCommands{};
 
 constexpr std::array kFlags{
     // What to make.
@@ -319,10 +316,6 @@ class Nearest {
 std::span<const Command> commands() { return kCommands; }
 std::span<const Flag> flags() { return kFlags; }
 
-bool is_later_command(std::string_view name) {
-  return std::find(kLaterCommands.begin(), kLaterCommands.end(), name) != kLaterCommands.end();
-}
-
 const Command* find_command(std::string_view name) {
   const auto found = std::find_if(kCommands.begin(), kCommands.end(),
                                   [&](const Command& command) { return command.name == name; });
@@ -342,7 +335,7 @@ const Flag* find_flag(std::string_view name, unsigned command_bits) {
     bool match = flag.name == wanted;
     for_each_name(flag.aliases, [&](std::string_view alias) { match = match || alias == wanted; });
     if (match && (flag.commands & command_bits) != 0) return &flag;
-    if (match && (!first || flag.commands == kLater)) first = &flag;
+    if (match && !first) first = &flag;
   }
   return first;
 }

@@ -57,10 +57,9 @@ struct Flag {
   std::string_view name;  // long name with hyphens, without the leading two
   char letter;            // 0 = none
   Arity arity;
-  unsigned commands;  // bits; 0 = known, but not in this version
+  unsigned commands;  // CommandBits
   Group group;
-  std::string_view value_name;  // shown in the help; for flags of later versions: values that
-                                // change nothing and are accepted already, separated by spaces
+  std::string_view value_name;  // shown in the help
   std::string_view help;
   std::string_view aliases;  // long names, separated by spaces
   unsigned places = 0;       // PlaceBits
@@ -68,9 +67,6 @@ struct Flag {
 
 std::span<const Command> commands();
 std::span<const Flag> flags();
-
-// Commands of later versions: known by name, refused.
-bool is_later_command(std::string_view name);
 
 const Command* find_command(std::string_view name);
 

@@ -63,7 +63,7 @@ void read_field(const std::string& name, const std::string& text, const Command&
     prompt.output = text;
     return;
   }
-  const bool allowed = !flag || flag->commands == 0 || (flag->places & kPromptLine) != 0;
+  const bool allowed = !flag || (flag->places & kPromptLine) != 0;
   if (!allowed) {
     problems.add(str("bad field ", quoted(name), ": --", flag->name,
                      " cannot be set for one line (", prompt.where,

@@ -81,7 +81,7 @@ TEST_CASE("conflicts and bad values are told together") {
   CHECK(text.find("--seconds") != std::string::npos);
 }
 
-TEST_CASE("flags of other commands and of later versions are told apart from typing errors") {
+TEST_CASE("flags of other commands are told apart from typing errors") {
   const auto told = [](const std::vector<std::string>& arguments) {
     Problems problems;
     parse_command_line(arguments, problems);

@@ -198,7 +198,7 @@ def working_cases():
           lambda r, f: {"steps = 4", "guidance-scale-high = 2", "guidance-scale-low = 3", "shift = 2.5", "frames = 9",
                         "seed = 1", "solver = euler", "output = b.mp4"} <= set(lines(r)))
     works("largest seed", generate("--seed", str(2**64 - 1), "--dry-run"), [], lambda r, f: f"seed = {2**64 - 1}" in lines(r))
-    works("neutral values of later flags", generate("--quant", "none", "--attention", "auto", "--offload", "none"), ["a.mp4"])
+    works("values that change nothing", generate("--quant", "none", "--attention", "auto", "--offload", "none"), ["a.mp4"])
     works("encode", ["encode", "clip.src", "-o", "x.latents"], ["x.latents"], lambda r, f: r.stdout == b"x.latents\n"
           and (f.path / "x.latents").read_text() == "FAKE LATENTS of 5")
     works("encode the first frames", ["encode", "clip.src", "-o", "x.latents", "--frames", "1"], ["x.latents"],
