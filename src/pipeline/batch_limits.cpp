@@ -10,6 +10,9 @@ namespace {
 // A killed process loses what is between two files: waves are not longer than this.
 constexpr double kMaxWaveMs = 10 * 60 * 1000;
 constexpr int64_t kMaxGroups = 8;
+// Videos that share matrix products. More gain nothing there, and all would be decoded at the end,
+// beside nothing.
+constexpr int64_t kMaxShared = 4;
 // Videos that share every read of a streamed block.
 constexpr int64_t kMaxStreamedTogether = 4;
 
@@ -25,7 +28,7 @@ int64_t group_limit(const EngineState& engine, const Recipe& recipe, double last
   const int64_t branches = is_guided(recipe) ? 2 : 1;
   const int64_t tokens = engine.geometry_of(recipe).num_tokens;
   const MemoryPlan one = engine.memory_plan(recipe);
-  int64_t limit = std::max<int64_t>(1, models::wan::num_shared(tokens) / branches);
+  int64_t limit = std::clamp<int64_t>(models::wan::num_shared(tokens) / branches, 1, kMaxShared);
   if (one.streamed_bytes_per_step > 0 && last_video_ms > 0)
     limit = std::max(limit, std::clamp<int64_t>(static_cast<int64_t>(kMaxWaveMs / last_video_ms), 1,
                                                 kMaxStreamedTogether));
