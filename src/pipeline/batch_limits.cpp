@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "sched/guidance.h"
+#include "pipeline/denoise_plan.h"
 
 namespace t2v::pipeline {
 namespace {
@@ -15,11 +15,6 @@ constexpr int64_t kMaxGroups = 8;
 constexpr int64_t kMaxShared = 4;
 // Videos that share every read of a streamed block.
 constexpr int64_t kMaxStreamedTogether = 4;
-
-bool is_guided(const Recipe& recipe) {
-  return sched::needs_uncond(recipe.guidance_scale.high_noise) ||
-         sched::needs_uncond(recipe.guidance_scale.low_noise);
-}
 
 }  // namespace
 

@@ -11,6 +11,7 @@
 #include "models/vae/tile_canvas.h"
 #include "pipeline/clip_guard.h"
 #include "pipeline/frame_return.h"
+#include "pipeline/load_vae.h"
 #include "pipeline/sink_guard.h"
 
 namespace t2v::pipeline {
@@ -99,18 +100,7 @@ void decode_in_tiles(const models::vae::Decoder& decoder, const at::Tensor& late
 }  // namespace
 
 models::vae::Decoder load_decoder(const Model& model, Run& run) {
-  const auto map = open_weights(model, "vae");
-  std::optional<models::vae::Decoder> decoder;
-  run.in_stage(Stage::kLoadVae, [&] {
-    run.tell(Stage::kLoadVae, 0, 1);
-    const at::Device device = run.compute().device;
-    decoder.emplace(model.vae, map,
-                    models::vae::decoder_dtype(model.vae, run.compute().dtype, device.type()),
-                    device);
-    run.tell(Stage::kLoadVae, 1, 1);
-  });
-  run.add_bytes_read(Stage::kLoadVae, map.bytes_read());
-  return std::move(*decoder);
+  return load_vae_half<models::vae::Decoder>(model, run, models::vae::decoder_dtype);
 }
 
 void run_decode_stage(const models::vae::Decoder& decoder, const at::Tensor& latents,

@@ -26,6 +26,11 @@ ops::AttentionBackend attention_of_step(const Compute& compute, int64_t step, in
   return protect ? ops::AttentionBackend::kAuto : compute.attention;
 }
 
+bool is_guided(const Recipe& recipe) {
+  return sched::needs_uncond(recipe.guidance_scale.high_noise) ||
+         sched::needs_uncond(recipe.guidance_scale.low_noise);
+}
+
 bool any_step_guided(const Recipe& recipe, const sched::NoiseSchedule& schedule) {
   for (const double timestep : schedule.timesteps)
     if (sched::needs_uncond(plan_step(recipe, timestep).guidance_scale)) return true;

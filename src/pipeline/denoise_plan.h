@@ -26,6 +26,9 @@ StepPlan plan_step(const Recipe& recipe, double timestep);
 // Whether any step is guided, so that the negative prompt is needed.
 bool any_step_guided(const Recipe& recipe, const sched::NoiseSchedule& schedule);
 
+// Whether an expert is guided at all, known without a schedule.
+bool is_guided(const Recipe& recipe);
+
 // The back end of self-attention in a step.
 ops::AttentionBackend attention_of_step(const Compute& compute, int64_t step, int64_t num_steps);
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/check.h"
+#include "pipeline/load_vae.h"
 
 namespace t2v::pipeline {
 namespace {
@@ -52,18 +53,7 @@ void require_length(int64_t num_frames, int64_t step) {
 }  // namespace
 
 Encoder load_encoder(const Model& model, Run& run) {
-  const auto map = open_weights(model, "vae");
-  std::optional<Encoder> encoder;
-  run.in_stage(Stage::kLoadVae, [&] {
-    run.tell(Stage::kLoadVae, 0, 1);
-    const at::Device device = run.compute().device;
-    encoder.emplace(model.vae, map,
-                    models::vae::encoder_dtype(model.vae, run.compute().dtype, device.type()),
-                    device);
-    run.tell(Stage::kLoadVae, 1, 1);
-  });
-  run.add_bytes_read(Stage::kLoadVae, map.bytes_read());
-  return std::move(*encoder);
+  return load_vae_half<Encoder>(model, run, models::vae::encoder_dtype);
 }
 
 at::Tensor frame_tensor(const std::vector<uint8_t>& rgb, int64_t height, int64_t width) {

@@ -8,7 +8,6 @@
 #include "pipeline/denoise_plan.h"
 #include "pipeline/presets.h"
 #include "pipeline/step_cache_table.h"
-#include "sched/guidance.h"
 #include "weights/byte_hash.h"
 
 namespace t2v::pipeline {
@@ -18,11 +17,6 @@ constexpr int64_t kTooFewSteps = 8;
 constexpr int64_t kLatentCopies = 5;  // of kEasy: two latents, an output, two deltas
 
 bool is_on(const Recipe& recipe) { return recipe.step_cache.policy != StepCachePolicy::kOff; }
-
-bool is_guided(const Recipe& recipe) {
-  return sched::needs_uncond(recipe.guidance_scale.high_noise) ||
-         sched::needs_uncond(recipe.guidance_scale.low_noise);
-}
 
 }  // namespace
 

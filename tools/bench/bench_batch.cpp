@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "bench/device_clock.h"
+#include "bench/null_ends.h"
 #include "core/check.h"
 #include "t2v/engine.h"
 
@@ -18,17 +19,8 @@ namespace {
 
 using namespace t2v;
 
-class NullSink final : public FrameSink {
- public:
-  void begin(const VideoFormat&) override {}
-  void write(const uint8_t*, int64_t) override {}
-  void finish() override {}
-  void abort() noexcept override {}
-};
-
-class Quiet final : public ProgressListener {
-  void on_progress(const ProgressEvent&) override {}
-};
+using bench::NullListener;
+using bench::NullSink;
 
 class Host final : public BatchHost {
  public:
@@ -71,7 +63,7 @@ int run(const bench::Arguments& arguments) {
   }
   std::vector<BatchItem> by_themselves = items;
   for (BatchItem& item : by_themselves) item.outputs.timeout_s = 1e6;  // such take no step together
-  Quiet quiet;
+  NullListener quiet;
   const CancelToken cancel;
   int64_t together = 0;
   const auto batch = [&](const std::vector<BatchItem>& of) {

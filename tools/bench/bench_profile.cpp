@@ -12,24 +12,15 @@
 #include <vector>
 
 #include "bench/measure.h"
+#include "bench/null_ends.h"
 #include "t2v/engine.h"
 
 namespace {
 
 using namespace t2v;
 
-class NullSink final : public FrameSink {
- public:
-  void begin(const VideoFormat&) override {}
-  void write(const uint8_t*, int64_t) override {}
-  void finish() override {}
-  void abort() noexcept override {}
-};
-
-class NullListener final : public ProgressListener {
- public:
-  void on_progress(const ProgressEvent&) override {}
-};
+using bench::NullListener;
+using bench::NullSink;
 
 struct Candidate {
   std::unique_ptr<Engine> engine;
