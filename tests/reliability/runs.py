@@ -127,11 +127,12 @@ def scratch_folder(name):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def write_prompts(path, count, **fields):
-    """A prompt file of small videos with seeds of their own."""
+def write_prompts(path, count, texts=None, **fields):
+    """A prompt file of small videos with seeds of their own, and with as many different texts (without: all differ)."""
     shapes, colours = ["circle", "square", "triangle", "star"], ["red", "blue", "green", "yellow", "white"]
     lines = []
     for i in range(count):
-        text = f"a {colours[i % 5]} {shapes[i % 4]} number {i} on a black background"
+        kind = i % (texts or count)
+        text = f"a {colours[kind % 5]} {shapes[kind % 4]} number {kind} on a black background"
         lines.append(json.dumps({"prompt": text, "seed": 100 + i, "output": f"{i:05}.mp4", **fields}) + "\n")
     path.write_text("".join(lines))
