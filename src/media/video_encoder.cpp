@@ -5,6 +5,7 @@ extern "C" {
 }
 
 #include <algorithm>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -20,6 +21,22 @@ int num_threads(int height) {
   constexpr int kRows = 128;  // of a picture for each thread
   constexpr int kMaxThreads = 4;
   return std::clamp(height / kRows, 1, kMaxThreads);
+}
+
+// x265 prints on its own, past libav. What else it is told keeps it (as of 3.5) from memory that it
+// never wrote: pictures one block wide have corners outside that are predicted from but not filled,
+// and pictures one block high came out differently as well, so blocks are smaller there, or nothing
+// is predicted from other pictures. Its lookahead (cutree) writes past rows of less than 64 pixels.
+std::string x265_params(int width, int height, bool describe_itself) {
+  constexpr int kSmallestBlock = 16;
+  constexpr int kLargestBlock = 64;
+  std::string params = describe_itself ? "log-level=none" : "log-level=none:info=0";
+  const int smaller = std::min(width, height);
+  if (smaller == kLargestBlock || smaller == kLargestBlock / 2)
+    params += core::str(":ctu=", smaller / 2);
+  if (smaller <= kSmallestBlock) params += ":keyint=1";
+  if (width < kLargestBlock) params += ":cutree=0";
+  return params;
 }
 
 void require(int code, const char* what, const AVCodecContext& codec) {
@@ -55,9 +72,9 @@ VideoEncoder::VideoEncoder(const EncoderPlan& plan, const Settings& settings)
 
   Dictionary options;
   for (const auto& [key, value] : plan.options) options.set(key.c_str(), value);
-  if (std::string_view(plan.codec->name) == "libx265") {  // it prints on its own, past libav
+  if (std::string_view(plan.codec->name) == "libx265") {
     options.set("x265-params",
-                settings.describe_itself ? "log-level=none" : "log-level=none:info=0");
+                x265_params(settings.width, settings.height, settings.describe_itself));
   }
   forget_av_log();
   const int code = avcodec_open2(codec_.get(), plan.codec, options.address());
