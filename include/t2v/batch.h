@@ -39,7 +39,7 @@ struct GenerateOutputs {
   bool embed_recipe = true;
   PreviewListener* preview = nullptr;  // may be null
   // Where the state between two steps goes when the run is interrupted, and from where it goes on;
-  // removed when the video is done. Not for causal recipes.
+  // removed when the video is done.
   std::string checkpoint_path;
   double checkpoint_every_s = 0;  // also written so often; 0: only when interrupted
   bool resume = false;            // go on from checkpoint_path where it is of the same recipe

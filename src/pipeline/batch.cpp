@@ -13,24 +13,14 @@
 #include "pipeline/recipe.h"
 #include "pipeline/retry_host.h"
 #include "pipeline/step_cache_plan.h"
-#include "text/prompt_clean.h"
 
 namespace t2v::pipeline {
-namespace {
-
-// Text embeddings of videos that wait, in host memory.
-constexpr int64_t kTextBytes = int64_t{256} << 20;
-bool wants_negative(const BatchItem& item) {
-  return any_step_guided(item.recipe, schedule_of(item.recipe)) || !item.outputs.dump_path.empty();
-}
-
-}  // namespace
-
 Batch::Batch(EngineState& engine, const BatchTask& task, BadNumbers bad_numbers)
     : engine_(engine),
       task_(task),
       bad_numbers_(bad_numbers),
       alone_(task.items.size(), false),
+      text_line_(engine, task, calls_),
       images_(engine.model()),
       finish_line_(
           engine, task, calls_,
@@ -145,14 +135,17 @@ void Batch::run_wave(Wave wave) {
         if (tokens(group) > tokens(*largest)) largest = &group;
       }
       const Recipe& recipe = largest->videos[0]->job.recipe;
-      const Together together{.videos = static_cast<int64_t>(largest->videos.size()),
-                              .decodes_along = is_decoded_beside(recipe)};
+      Together together{.videos = static_cast<int64_t>(largest->videos.size()),
+                        .decodes_along = is_decoded_beside(recipe)};
+      together.encodes_along = (text_line_.works_ahead() || text_line_.wants_more()) &&
+                               encodes_beside(engine_, recipe, together);
       const MemoryPlan plan = engine_.memory_plan(recipe, together);
       engine_.require_fit(plan, recipe);
       if (!together.decodes_along) finish_line_.drain();
+      if (!together.encodes_along) text_line_.wait(wave[0].run());
       engine_.begin(plan);
       if (!recipe.causal.empty()) return run_causal(*wave[0].videos[0], plan);
-      encode_texts(wave, plan);
+      encode_texts(wave, plan, together.encodes_along);
       encode_images(wave);
       trim_host_memory();
       denoise(wave, engine_.tools(plan));
@@ -166,39 +159,16 @@ void Batch::run_wave(Wave wave) {
   }
 }
 
-void Batch::encode_texts(const Wave& wave, const MemoryPlan& plan) {
+// The wave's own now; later ones beside its steps where there is room, else in the same pass.
+void Batch::encode_texts(const Wave& wave, const MemoryPlan& plan, bool beside) {
   std::vector<size_t> items;
   for (const Group& group : wave)
-    for (const auto& video : group.videos)
-      if (texts_.count(video->item) == 0) items.push_back(video->item);
+    for (const auto& video : group.videos) items.push_back(video->item);
   Run& run = wave[0].run();
-  if (!items.empty() && !run.dump().wanted()) {
-    const std::lock_guard lock(mutex_);
-    int64_t bytes = 0;
-    for (const size_t item : waiting_) {
-      const BatchItem& next = task_.items[item];
-      if (!next.recipe.causal.empty() || !next.outputs.dump_path.empty()) continue;
-      const auto ids = engine_.model().tokenizer->encode(text::clean_prompt(next.recipe.prompt),
-                                                         engine_.model().text_len);
-      bytes += static_cast<int64_t>(ids.ids.size()) * engine_.model().transformer.text_size * 4;
-      if (bytes > kTextBytes) break;
-      if (texts_.count(item) == 0) items.push_back(item);
-    }
-  }
-  std::vector<NamedPrompt> prompts;
-  for (const size_t item : items) {
-    const BatchItem& job = task_.items[item];
-    prompts.push_back({job.recipe.prompt, "prompt", "prompt"});
-    if (wants_negative(job))
-      prompts.push_back({job.recipe.negative_prompt, "negative", "negative"});
-  }
-  auto rows = run_text_stage(engine_.model(), prompts, engine_.conditions(), plan.text_stream, run);
-  size_t next = 0;
-  for (const size_t item : items) {
-    TextEmbeddings text{.cond = std::move(rows[next++]), .uncond = {}};
-    if (wants_negative(task_.items[item])) text.uncond = std::move(rows[next++]);
-    texts_.insert_or_assign(item, std::move(text));
-  }
+  const bool also_later = !beside && !run.dump().wanted();
+  text_line_.make(items, also_later ? TextLine::Later::kToo : TextLine::Later::kNot,
+                  plan.text_stream, run);
+  if (beside && text_line_.wants_more()) text_line_.make_ahead(plan.text_stream);
 }
 
 void Batch::encode_images(const Wave& wave) {
@@ -219,7 +189,9 @@ void Batch::denoise(Wave& wave, const DenoiseTools& tools) {
   for (Group& group : wave) {
     std::vector<DenoiseJob> jobs;
     for (const auto& video : group.videos) {
-      const TextEmbeddings& text = texts_.at(video->item);
+      const TextEmbeddings& text = text_line_.at(video->item);
+      if (const auto ahead = text_line_.take_report(video->item))
+        add_text_report(*ahead, video->run.report());
       warn_of_cut(text, engine_.model().text_len, video->run);
       jobs.push_back({.recipe = video->job.recipe,
                       .text = text,
@@ -275,7 +247,7 @@ void Batch::hand_to_finish(Group& group) {
       share_report(group.shared->report(), static_cast<int64_t>(results.size()),
                    video->run.report());
     share_step_cache(results[i].step_cache, video->run.report());
-    texts_.erase(video->item);
+    text_line_.forget(video->item);
     if (results[i].error) {
       try {
         std::rethrow_exception(results[i].error);
@@ -316,11 +288,15 @@ void Batch::run_causal(VideoWork& video, const MemoryPlan& plan) {
                     .format = format,
                     .outputs = outputs,
                     .recipe_json = video.recipe_json,
+                    .start = video.state,
+                    .preview = video.preview ? &*video.preview : nullptr,
+                    .remember = [&video](const StepState& s) { video.remember(s); },
                     .translated = [this](const auto& work) { engine_.translated(work); }},
                    tools, video.run);
   engine_.end_denoising(plan);
   if (video.run.dump().wanted()) video.run.dump().write(outputs.dump_path);
   engine_.complete(video.run, recipe);
+  video.forget_state();
   const std::lock_guard lock(calls_);
   task_.host.on_done(video.item, video.run.report());
 }
@@ -328,6 +304,7 @@ void Batch::run_causal(VideoWork& video, const MemoryPlan& plan) {
 // The user's: everything that was begun is told, and saved where that was asked for.
 void Batch::interrupt(Wave& wave, const Error& error) {
   stopped_ = true;
+  text_line_.stop();
   for (Group& group : wave)
     for (auto& video : group.videos)
       if (video) fail(*video, error);
@@ -339,6 +316,7 @@ void Batch::interrupt(Wave& wave, const Error& error) {
 // Several that failed together are made again one by one: the fault may be that of one of them, or
 // of their number.
 void Batch::fail_wave(Wave& wave, const Error& error) {
+  text_line_.stop();
   finish_line_.drain();
   engine_.give_up_memory();
   std::vector<VideoWork*> videos;
@@ -373,12 +351,13 @@ void Batch::fail(VideoWork& video, const Error& error) {
   }
   const std::lock_guard lock(mutex_);
   if (after == AfterFailure::kStop) stopped_ = true;
-  if (after != AfterFailure::kAgain) return;
+  if (after != AfterFailure::kAgain) return text_line_.forget(video.item);
   alone_[video.item] = true;
   waiting_.push_front(video.item);
 }
 
 void Batch::make_in_fp32(size_t item, const Error& first) {
+  text_line_.stop();
   engine_.give_up_memory();
   std::vector<BatchItem> items = {task_.items[item]};
   items[0].outputs.resume = false;

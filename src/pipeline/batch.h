@@ -1,5 +1,5 @@
-// Many videos from one open model: text embeddings first, then waves of videos that suit each
-// other, decoding beside denoising, and what becomes of those that fail.
+// Many videos from one open model: waves of videos that suit each other, text encoding and decoding
+// beside denoising, and what becomes of those that fail.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 #include "pipeline/engine_state.h"
 #include "pipeline/finish_line.h"
-#include "pipeline/text_stage.h"
+#include "pipeline/text_line.h"
 #include "pipeline/video_work.h"
 
 namespace t2v::pipeline {
@@ -48,7 +48,7 @@ class Batch {
   [[nodiscard]] std::unique_ptr<VideoWork> begin_work(size_t item);
   [[nodiscard]] bool is_decoded_beside(const Recipe& recipe) const;
   void run_wave(Wave wave);
-  void encode_texts(const Wave& wave, const MemoryPlan& plan);
+  void encode_texts(const Wave& wave, const MemoryPlan& plan, bool beside);
   void encode_images(const Wave& wave);
   void denoise(Wave& wave, const DenoiseTools& tools);
   void hand_to_finish(Group& group);
@@ -68,7 +68,7 @@ class Batch {
   std::vector<bool> alone_;             // failed together with others, or failed before
   bool stopped_ = false;
   // Of the calling thread.
-  std::map<size_t, TextEmbeddings> texts_;
+  TextLine text_line_;
   ImageConditions images_;
   double last_video_ms_ = 0;  // of denoising
   std::unique_ptr<EngineState> fp32_;

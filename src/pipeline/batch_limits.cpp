@@ -42,6 +42,18 @@ bool decodes_beside(const EngineState& engine, const Recipe& recipe) {
          beside.keep_loaded && !beside.vae_tiling.is_tiled();
 }
 
+bool encodes_beside(const EngineState& engine, const Recipe& recipe, const Together& together) {
+  if (!recipe.causal.empty()) return false;
+  Together with_texts = together;
+  with_texts.encodes_along = true;
+  const MemoryPlan before = engine.memory_plan(recipe, together);
+  const MemoryPlan beside = engine.memory_plan(recipe, with_texts);
+  return fits(beside) && beside.streamed_bytes_per_step <= before.streamed_bytes_per_step &&
+         beside.keep_loaded == before.keep_loaded &&
+         beside.keep_both_experts == before.keep_both_experts &&
+         beside.vae_tiling == before.vae_tiling;
+}
+
 int64_t wave_limit(const EngineState& engine, const Recipe& recipe, double last_video_ms) {
   if (!recipe.boundary || !recipe.causal.empty() || last_video_ms <= 0 ||
       engine.memory_plan(recipe).keep_both_experts)

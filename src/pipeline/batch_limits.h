@@ -18,6 +18,9 @@ int64_t wave_limit(const EngineState& engine, const Recipe& recipe, double last_
 // Whether there is room to decode a video while the next one is denoised.
 bool decodes_beside(const EngineState& engine, const Recipe& recipe);
 
+// Whether there is room to encode texts of later videos while these are denoised.
+bool encodes_beside(const EngineState& engine, const Recipe& recipe, const Together& together);
+
 // Whether two videos can take their steps together at all.
 bool suit_each_other(const BatchItem& a, const BatchItem& b);
 

@@ -36,6 +36,10 @@ struct CausalProfile {
   [[nodiscard]] int64_t largest_chunk() const { return first_chunk > chunk ? first_chunk : chunk; }
   // At least so many latent frames, rounded up to whole chunks.
   [[nodiscard]] int64_t whole_chunks(int64_t latent_frames) const;
+  // latent_frames: of whole chunks.
+  [[nodiscard]] int64_t num_chunks(int64_t latent_frames) const {
+    return 1 + (latent_frames - first_chunk) / chunk;
+  }
 };
 
 // name: of a profile that comes with the program, or a path (with a slash or ".json"). Throws

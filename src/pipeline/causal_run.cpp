@@ -23,6 +23,14 @@ int64_t num_caches(const Recipe& recipe) {
   return sched::needs_uncond(recipe.guidance_scale.high_noise) ? 2 : 1;
 }
 
+// Of all finished latents.
+int64_t latent_bytes(const Geometry& g) {
+  return g.latent_channels * g.latent_frames * g.latent_height * g.latent_width *
+         static_cast<int64_t>(sizeof(float));
+}
+
+bool has_state(const Geometry& geometry) { return latent_bytes(geometry) <= kStateBytes; }
+
 // Finished latents, for those who want them: all, or as many as a rescue may take.
 class LatentStore {
  public:
@@ -91,13 +99,18 @@ void make_video(const CausalVideo& video, const DenoiseTools& tools, LatentStore
                 .geometry = geometry,
                 .text = video.text,
                 .temporal_scale = rules.temporal_scale,
-                .noise = {}};
+                .noise = {},
+                .start = video.start,
+                .preview = video.preview};
+  if (!video.outputs.checkpoint_path.empty() && has_state(geometry))
+    job.after_chunk = video.remember;
   if (!video.recipe.latents_path.empty()) job.noise = make_initial_noise(video.recipe, geometry);
   std::unique_ptr<StreamDecoder> decoder;
   if (video.outputs.sink != nullptr || run.dump().wanted())
     decoder = std::make_unique<StreamDecoder>(
         video.model, video.format, video.outputs.sink, run.compute(),
-        run.dump().wanted() ? StreamDecoder::Frames::kAlsoKept : StreamDecoder::Frames::kWritten);
+        run.dump().wanted() ? StreamDecoder::Frames::kAlsoKept : StreamDecoder::Frames::kWritten,
+        [&run] { run.check_cancelled(); });
   run_causal_stage(job, tools, run, [&](const at::Tensor& latents) {
     store.add(latents);
     if (decoder) decoder->push(latents);
@@ -190,6 +203,8 @@ void plan_causal(const Recipe& recipe, const Model& model, PlanInput& input) {
   input.geometry.num_tokens = profile.largest_chunk() * frame_tokens;
   input.causal_bytes +=
       2 * recipe.causal_window.frames * frame_tokens * input.spec.size() * input.element_bytes;
+  // Kept, and joined once more while they are written.
+  if (has_state(geometry)) input.base_host_bytes += 2 * latent_bytes(geometry);
   input.decodes_along = true;
   input.decode.num_latents = std::min(input.decode.num_latents, profile.largest_chunk() + 1);
   if (!recipe.prompts_at.empty()) input.extra_conditions = 1;  // goes when the new one is made
@@ -208,11 +223,18 @@ ResolvedSettings describe_causal(const Recipe& recipe, const Model& model, int64
                              sink_rope_name(recipe.sink_rope), "): ", gigabytes(bytes));
   if (window.frames != profile.window)
     kv += core::str("; the profile's ", profile.window, " frames do not fit");
-  return {{"causal chunks",
-           core::str(profile.first_chunk, " latent frames, then ", profile.chunk,
-                     " each: ", geometry.latent_frames, " in all; ", sampler_name(profile.sampler),
-                     ", ", profile.timesteps.size(), " steps")},
-          {"keys and values", kv}};
+  ResolvedSettings lines = {
+      {"causal chunks",
+       core::str(profile.first_chunk, " latent frames, then ", profile.chunk,
+                 " each: ", geometry.latent_frames, " in all; ", sampler_name(profile.sampler),
+                 ", ", profile.timesteps.size(), " steps")},
+      {"keys and values", kv}};
+  if (!has_state(geometry)) {
+    const std::string none = core::str("none: latents of ", gigabytes(latent_bytes(geometry)),
+                                       ", at most ", gigabytes(kStateBytes), " are kept for one");
+    lines.push_back({"state for --resume", none});
+  }
+  return lines;
 }
 
 void run_causal_video(const CausalVideo& video, const DenoiseTools& tools, Run& run) {

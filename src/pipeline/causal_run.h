@@ -18,7 +18,7 @@ namespace t2v::pipeline {
 void resolve_causal(const Request& request, const Model& model, Recipe& recipe);
 
 // The memory that the recipe's window takes in `input`, which is of whole videos: keys and values,
-// activations of a chunk, and the decoder, which works beside the transformer.
+// activations of a chunk, the decoder, which works beside the transformer, and finished latents.
 void plan_causal(const Recipe& recipe, const Model& model, PlanInput& input);
 // Bytes of all caches of a recipe.
 int64_t causal_bytes(const Recipe& recipe, const CausalProfile& profile,
@@ -43,9 +43,17 @@ struct CausalVideo {
   const VideoFormat& format;
   const GenerateOutputs& outputs;
   const std::string& recipe_json;
+  const StepState& start;      // CausalJob::start
+  const StepPreview* preview;  // may be null
+  // Behind each chunk, where a state is wanted and the video is not too long for one.
+  std::function<void(const StepState& state)> remember;
   // Runs `work`; errors of the libraries below become ours.
   std::function<void(const std::function<void()>& work)> translated;
 };
+
+// Finished latents that are kept in host memory for the state of a video (16 channels at 832x480:
+// 1.6 MB a second); a longer one has no state.
+constexpr int64_t kStateBytes = int64_t{1} << 30;
 
 // Latents are saved as GenerateOutputs says. When anything but the user ends the run, those that
 // are done go to rescue_latents_path, as far as they are remembered (kRescueBytes).

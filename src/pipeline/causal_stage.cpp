@@ -58,29 +58,62 @@ class CausalDenoiser {
         generator_(at::detail::createCPUGenerator(job.recipe.seed)),
         guided_(sched::needs_uncond(job.recipe.guidance_scale.high_noise)) {}
 
+  // Chunks of an earlier run are not denoised again, but all of them go through their clean pass,
+  // in order, from the first one on. The window alone would not do: in the second layer a frame's
+  // keys hold what its queries have seen in the window before it, in the third what those had seen,
+  // so that through all layers they reach back to the beginning. And prompt changes and slots of
+  // the ring, hence the order of summation, follow from all that came before.
   void run(const ChunkListener& on_chunk) {
-    open();
     const int64_t frames = job_.geometry.latent_frames;
-    num_passes_ = num_chunks() * schedule_.num_steps();
+    const int64_t frames_made = take_start();
+    if (frames_made < frames) open();
     for (int64_t first = 0; first < frames;) {
       const int64_t count = first == 0 ? profile_.first_chunk : profile_.chunk;
       const bool last = first + count >= frames;
-      change_prompt(first);
-      const at::Tensor latents = denoise_chunk(first, count, last);
-      deliver(latents, first, on_chunk);
-      if (!last) {
+      const bool is_made = first < frames_made;
+      if (transformer_ != nullptr) change_prompt(first);
+      const at::Tensor latents =
+          is_made ? made_chunk(first, count) : denoise_chunk(first, count, last);
+      const at::Tensor host = latents.to(at::kCPU);
+      deliver(host, first, on_chunk);
+      if (!is_made) tell_state(host);
+      if (!last && transformer_ != nullptr) {
         keep_chunk(latents, first);
         remember(latents, first);
       }
       first += count;
     }
     run_.tell(Stage::kDenoise, num_passes_, num_passes_);
-    close();
+    if (transformer_ != nullptr) close();
   }
 
  private:
-  [[nodiscard]] int64_t num_chunks() const {
-    return 1 + (job_.geometry.latent_frames - profile_.first_chunk) / profile_.chunk;
+  // How many latent frames an earlier run has made.
+  int64_t take_start() {
+    num_passes_ = profile_.num_chunks(job_.geometry.latent_frames) * schedule_.num_steps();
+    const StepState& start = job_.start;
+    if (!start.latents.defined()) return 0;
+    pass_ = start.steps_done;
+    generator_.set_state(start.history.generator);
+    pieces_.push_back(start.latents);
+    return start.latents.size(1);
+  }
+
+  [[nodiscard]] at::Tensor made_chunk(int64_t first, int64_t count) const {
+    run_.tell(Stage::kDenoise, pass_, num_passes_);
+    run_.check_cancelled();
+    return job_.start.latents.narrow(1, first, count).contiguous().to(run_.compute().device);
+  }
+
+  // The clean pass that follows draws no noise: a run goes on from here as well as from behind it.
+  void tell_state(const at::Tensor& host) {
+    if (!job_.after_chunk) return;
+    pieces_.push_back(host);
+    StepState state;
+    state.steps_done = pass_;
+    state.history.generator = generator_.get_state();
+    state.pieces = pieces_;
+    job_.after_chunk(state);
   }
 
   void open() {
@@ -210,16 +243,41 @@ class CausalDenoiser {
                ends && tools_.after == AfterPrompt::kGiveUp ? BlockPool::Again::kNever
                                                             : BlockPool::Again::kLater);
       const at::Tensor uncond = guided_ ? outputs[1] : at::Tensor();
-      latents = profile_.sampler == CausalSampler::kRenoise
-                    ? renoise(latents, outputs[0], uncond, i)
-                    : solver.step(latents, outputs[0], uncond, guidance(), i);
-      require_finite(latents, first, i);
+      const at::Tensor next = profile_.sampler == CausalSampler::kRenoise
+                                  ? renoise(latents, outputs[0], uncond, i)
+                                  : solver.step(latents, outputs[0], uncond, guidance(), i);
+      require_finite(next, first, i);
+      show(latents, outputs, first, i);
+      latents = next;
       add_step(profile_.timesteps[static_cast<size_t>(i)], begin);
     }
     return latents;
   }
 
   [[nodiscard]] double guidance() const { return job_.recipe.guidance_scale.high_noise; }
+
+  // Of this chunk, what the video is to have.
+  [[nodiscard]] int64_t num_wanted(int64_t first, int64_t count) const {
+    const int64_t wanted = (job_.recipe.frames - 1) / job_.temporal_scale + 1;
+    return std::min(count, wanted - first);
+  }
+
+  void show(const at::Tensor& latents, const std::vector<at::Tensor>& outputs, int64_t first,
+            int64_t step) const {
+    const int64_t count = num_wanted(first, latents.size(1));
+    if (job_.preview == nullptr || count <= 0) return;
+    const at::Tensor shown = latents.narrow(1, 0, count);
+    const at::Tensor cond = outputs[0].narrow(1, 0, count);
+    const at::Tensor uncond = guided_ ? outputs[1].narrow(1, 0, count) : at::Tensor();
+    job_.preview->show({.latents = shown,
+                        .cond = cond,
+                        .uncond = uncond,
+                        .guidance_scale = guidance(),
+                        .sigma = schedule_.sigmas[static_cast<size_t>(step)],
+                        .steps_done = pass_,
+                        .num_steps = num_passes_,
+                        .past = &past_});
+  }
 
   // x0 = x - sigma*v, then (1 - sigma')*x0 + sigma'*noise; the last step is x0.
   at::Tensor renoise(const at::Tensor& x, const at::Tensor& cond, const at::Tensor& uncond,
@@ -299,17 +357,20 @@ class CausalDenoiser {
                 ", after step ", step, "); try --dtype fp32");
   }
 
-  void deliver(const at::Tensor& latents, int64_t first, const ChunkListener& on_chunk) const {
-    const int64_t wanted = (job_.recipe.frames - 1) / job_.temporal_scale + 1;
-    const int64_t count = std::min(latents.size(1), wanted - first);
-    if (count > 0) on_chunk(latents.narrow(1, 0, count).to(at::kCPU).contiguous());
+  void deliver(const at::Tensor& host, int64_t first, const ChunkListener& on_chunk) {
+    const int64_t count = num_wanted(first, host.size(1));
+    if (count <= 0) return;
+    const at::Tensor wanted = host.narrow(1, 0, count).contiguous();
+    on_chunk(wanted);
+    if (job_.preview != nullptr) past_.add(wanted);
   }
 
   // What the weights have cost goes into the report.
   void close() {
     weights_.end();
     run_.report().conditions.bytes = tools_.cache.bytes();
-    if (run_.dump().wanted()) run_.dump().add("init_latents", at::cat(noises_, 1).unsqueeze(0));
+    if (run_.dump().wanted() && !noises_.empty())
+      run_.dump().add("init_latents", at::cat(noises_, 1).unsqueeze(0));
   }
 
   const CausalJob& job_;
@@ -331,6 +392,8 @@ class CausalDenoiser {
   ops::RopeTables rope_;
   int64_t pass_ = 0, num_calls_ = 0;
   std::vector<at::Tensor> noises_;  // for the dump
+  std::vector<at::Tensor> pieces_;  // StepState::pieces
+  PreviewPast past_;
 };
 
 }  // namespace

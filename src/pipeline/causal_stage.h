@@ -31,6 +31,13 @@ struct CausalJob {
   const CausalText& text;
   int64_t temporal_scale = 4;  // frames of a latent frame behind the first
   at::Tensor noise;            // fp32 [C, T, h, w]; undefined: chunk by chunk from the seed
+  // Where an earlier run has stopped (pipeline/causal_state): latents of whole chunks, in host
+  // memory, and the generator; without latents: at the beginning.
+  StepState start = {};
+  const StepPreview* preview = nullptr;  // may be null
+  // Behind each chunk that is denoised here; may throw. Empty: not wanted, and nothing is kept for
+  // it.
+  std::function<void(const StepState&)> after_chunk = {};
 };
 
 // Told when a chunk is done: its latents fp32 [C, n, h, w] in host memory, without frames that are
@@ -42,8 +49,9 @@ models::wan::CacheShape cache_shape(const Recipe& recipe, const CausalProfile& p
                                     const models::TransformerSpec& spec, const Geometry& geometry);
 
 // Noise is drawn from the seed's generator in the order of use: of a chunk, then of its steps, then
-// of the next chunk. Throws Error{kNumeric} with the chunk, Error{kCancelled}, Error{kModel} and
-// what the listener throws; the experts may then be in the middle of a pass.
+// of the next chunk. The listener is told all chunks, also those of an earlier run. Throws
+// Error{kNumeric} with the chunk, Error{kCancelled}, Error{kModel} and what the listener throws;
+// the experts may then be in the middle of a pass.
 void run_causal_stage(const CausalJob& job, const DenoiseTools& tools, Run& run,
                       const ChunkListener& on_chunk);
 

@@ -1,5 +1,7 @@
 #include "pipeline/checkpoint.h"
 
+#include <ATen/ops/cat.h>
+
 #include <filesystem>
 #include <map>
 #include <span>
@@ -15,7 +17,8 @@ namespace {
 
 constexpr const char* kRecipeKey = "t2v.recipe";
 constexpr const char* kStepsKey = "t2v.steps_done";
-constexpr const char* kHashKey = "t2v.hash";  // of the rest: safetensors has no checksum
+constexpr int64_t kMostSteps = 1'000'000'000;  // of all chunks of a causal video
+constexpr const char* kHashKey = "t2v.hash";   // of the rest: safetensors has no checksum
 
 struct Part {
   const char* name;
@@ -61,7 +64,7 @@ std::optional<StepState> read_state(const std::string& path, const std::string& 
               ")");
   StepState state;
   state.steps_done = weights::JsonFile::parse("{\"n\":" + steps + "}", path, ErrorKind::kInput)
-                         .find_int("n", 0, 1000)
+                         .find_int("n", 0, kMostSteps)
                          .value_or(0);
   for (const auto& [name, tensor] : tensors) {
     if (name == "latents") state.latents = tensor;
@@ -77,7 +80,8 @@ std::optional<StepState> read_state(const std::string& path, const std::string& 
 
 void write_checkpoint(const std::string& path, const StepState& state,
                       const std::string& recipe_json) {
-  std::map<std::string, at::Tensor> tensors = {{"latents", state.latents.to(at::kCPU)}};
+  const at::Tensor latents = state.pieces.empty() ? state.latents : at::cat(state.pieces, 1);
+  std::map<std::string, at::Tensor> tensors = {{"latents", latents.to(at::kCPU)}};
   for (const Part& part : kParts) {
     const at::Tensor& tensor = state.history.*part.tensor;
     if (tensor.defined()) tensors[part.name] = tensor.to(at::kCPU);

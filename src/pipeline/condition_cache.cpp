@@ -26,12 +26,14 @@ ConditionCache::ConditionCache(std::string loras, bool wanted)
       conditions_(0, kMaxConditions) {}
 
 std::optional<ConditionCache::Text> ConditionCache::find_text(const std::string& prompt) {
+  const std::lock_guard lock(texts_mutex_);
   const Text* found = texts_.find(prompt);
   return found != nullptr ? std::make_optional(*found) : std::nullopt;
 }
 
 void ConditionCache::keep_text(const std::string& prompt, const Text& text) {
-  texts_.insert(prompt, {text.rows.cpu(), text.make_ms}, static_cast<int64_t>(text.rows.nbytes()));
+  const std::lock_guard lock(texts_mutex_);
+  texts_.insert(prompt, text, static_cast<int64_t>(text.rows.nbytes()));
 }
 
 std::string ConditionCache::name_of(Expert expert, const std::string& prompt,
@@ -63,6 +65,11 @@ void ConditionCache::keep_time(Expert expert, double timestep,
   if (!wanted_) return;
   if (times_.size() >= kMaxTimes) times_.clear();  // another schedule began
   times_[{expert, timestep}] = time;
+}
+
+int64_t ConditionCache::bytes() const {
+  const std::lock_guard lock(texts_mutex_);
+  return texts_.bytes() + conditions_.bytes();
 }
 
 void ConditionCache::set_limit(int64_t max_bytes) {

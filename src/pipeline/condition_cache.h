@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,7 +20,8 @@ namespace t2v::pipeline {
 // A prompt's name in the cache: its token ids.
 std::string prompt_key(const std::vector<int64_t>& ids);
 
-// One engine's, hence of one set of weights: a model and its LoRAs. Used by one thread.
+// One engine's, hence of one set of weights: a model and its LoRAs. Texts may come from any thread,
+// the rest is of one.
 class ConditionCache {
  public:
   using Condition = models::wan::Condition;
@@ -28,7 +30,7 @@ class ConditionCache {
   // loras: names the LoRA set. wanted: false finds nothing and keeps nothing.
   ConditionCache(std::string loras, bool wanted);
 
-  // Text embeddings, fp32 [n, C] on the CPU, and what it took to make them.
+  // Text embeddings, fp32 [n, C] in host memory, and what it took to make them.
   struct Text {
     at::Tensor rows;
     double make_ms = 0;
@@ -47,7 +49,7 @@ class ConditionCache {
 
   // Of conditions; gives up what is above.
   void set_limit(int64_t max_bytes);
-  [[nodiscard]] int64_t bytes() const noexcept { return texts_.bytes() + conditions_.bytes(); }
+  [[nodiscard]] int64_t bytes() const;
   // Whatever lies on the device.
   void clear();
 
@@ -57,6 +59,7 @@ class ConditionCache {
 
   std::string loras_;
   bool wanted_;
+  mutable std::mutex texts_mutex_;
   RecentlyUsed<Text> texts_;
   RecentlyUsed<std::shared_ptr<Condition>> conditions_;
   std::map<std::pair<Expert, double>, models::wan::TimeModulation> times_;

@@ -3,13 +3,13 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/tensor.h>
 
-#include <algorithm>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include "core/check.h"
 #include "pipeline/block_watch.h"
+#include "pipeline/denoise_conditions.h"
 #include "pipeline/weight_use.h"
 #include "sched/guidance.h"
 
@@ -17,19 +17,12 @@ namespace t2v::pipeline {
 namespace {
 
 using models::wan::BlockPool;
-using models::wan::Condition;
 using models::wan::Expert;
 using models::wan::Lane;
 using models::wan::TimeModulation;
 using models::wan::Transformer;
 
 constexpr double kHeldTimestep = 0;  // of a picture that is given: there is no noise
-
-// Prompts as one expert sees them. Null: not made yet; uncond also: not wanted.
-struct Conditions {
-  std::shared_ptr<Condition> cond, uncond;
-  bool cond_is_new = false, uncond_is_new = false;  // the cache does not have them
-};
 
 struct Video {
   Video(DenoiseJob from, const sched::NoiseSchedule& schedule, at::Device device)
@@ -69,6 +62,7 @@ class Denoiser::Loop {
         run_(run),
         weights_(run),
         recipe_(jobs.at(0).recipe),
+        book_(tools.cache, run.report().conditions, recipe_.text_len),
         schedule_(schedule_of(recipe_)),
         step_(jobs[0].start.steps_done) {
     for (DenoiseJob& job : jobs) {
@@ -296,7 +290,7 @@ class Denoiser::Loop {
     watch_.begin_pass();
     auto outputs = state_->transformer->forward(pass(again), lanes, hooks);
     ++state_->num_passes;
-    keep_conditions(videos);
+    for (Video* video : videos) book_.keep(state_->expert, video->job.text, video->conditions);
     for (const at::Tensor& output : outputs) {
       run_.dump().add(indexed_name("call%02d_output", num_calls_), output.unsqueeze(0));
       run_.dump().add(indexed_name("call%02d_timestep", num_calls_++),
@@ -306,17 +300,7 @@ class Denoiser::Loop {
   }
 
   [[nodiscard]] Conditions find_conditions(const Video& video, int64_t first_step) const {
-    const Expert expert = expert_of(first_step);
-    const auto find = [&](const TextEmbedding& text) {
-      return tools_.cache.find(expert, text.key, recipe_.text_len);
-    };
-    Conditions found;
-    found.cond = find(video.job.text.cond);
-    found.cond_is_new = !found.cond;
-    if (!is_guided(first_step)) return found;
-    found.uncond = find(video.job.text.uncond.value());
-    found.uncond_is_new = !found.uncond;
-    return found;
+    return book_.find(expert_of(first_step), video.job.text, is_guided(first_step));
   }
 
   void use_expert() {
@@ -338,7 +322,8 @@ class Denoiser::Loop {
       weights_.begin(*state_->transformer, plan.expert_name);
       state_->transformer->begin_prompt({.condition = some_new, .times = !has_all_times()});
     });
-    for (Video* video : alive()) prepare(*video);
+    for (Video* video : alive())
+      book_.prepare(*state_->transformer, video->job.text, is_guided(step_), video->conditions);
     make_times();
     state_->transformer->end_prologue();
     if (rope_.num_tokens() != 0) return;
@@ -375,46 +360,6 @@ class Denoiser::Loop {
     }
   }
 
-  // A condition from the cache is ready; a new one gets its keys in the first pass. Videos of a
-  // prompt share it.
-  void prepare(Video& video) {
-    Conditions& c = video.conditions;
-    const auto make = [&](std::shared_ptr<Condition>& condition, bool& is_new,
-                          const TextEmbedding& text) {
-      ConditionUse& use = run_.report().conditions;
-      if (!condition) {
-        auto& shared = made_[text.key];
-        if (!shared) {
-          ++use.key_misses;
-          shared = std::make_shared<Condition>(
-              state_->transformer->make_condition(text.rows, recipe_.text_len));
-          condition = shared;
-          return;
-        }
-        condition = shared;
-        is_new = false;
-      }
-      ++use.key_hits;
-      use.saved_ms += condition->make_ms;
-    };
-    make(c.cond, c.cond_is_new, video.job.text.cond);
-    if (is_guided(step_)) make(c.uncond, c.uncond_is_new, video.job.text.uncond.value());
-  }
-
-  // From here on the cache may have them, and steps that follow save what they took.
-  void keep_conditions(const std::vector<Video*>& videos) {
-    ConditionUse& use = run_.report().conditions;
-    const auto keep = [&](const std::shared_ptr<Condition>& condition, const TextEmbedding& text) {
-      use.make_ms += condition->make_ms;
-      tools_.cache.keep(state_->expert, text.key, recipe_.text_len, condition);
-    };
-    for (Video* video : videos) {
-      Conditions& c = video->conditions;
-      if (std::exchange(c.cond_is_new, false)) keep(c.cond, video->job.text.cond);
-      if (std::exchange(c.uncond_is_new, false)) keep(c.uncond, video->job.text.uncond.value());
-    }
-  }
-
   void hand_over(int64_t next_step) {
     if (tools_.experts.keeps_both()) return;
     // Held from here on: what the loader counts on is not given up in between.
@@ -432,17 +377,8 @@ class Denoiser::Loop {
   // What the expert's weights have cost goes into the report; its conditions go.
   void leave_expert() {
     weights_.end();
-    ConditionUse& use = run_.report().conditions;
-    for (const auto& video : videos_) {
-      for (const auto& condition : {video->conditions.cond, video->conditions.uncond}) {
-        if (condition)
-          use.saved_ms += condition->make_ms *
-                          static_cast<double>(std::max<int64_t>(0, state_->num_passes - 1));
-      }
-      video->conditions = {};
-    }
-    use.bytes = tools_.cache.bytes();
-    made_.clear();
+    for (const auto& video : videos_) book_.leave(state_->num_passes, video->conditions);
+    book_.end_phase();
     state_.reset();
   }
 
@@ -463,12 +399,12 @@ class Denoiser::Loop {
   WeightUse weights_;
   BlockWatch watch_;
   const Recipe& recipe_;  // the first one: what all have in common
+  ConditionBook book_;
   sched::NoiseSchedule schedule_;
   int64_t step_;  // that comes next
   std::vector<std::unique_ptr<Video>> videos_;
   ops::RopeTables rope_;
   std::optional<ExpertState> state_;
-  std::map<std::string, std::shared_ptr<Condition>> made_;  // in this phase, by prompt
   int64_t num_calls_ = 0;
   bool has_begun_ = false;  // an expert has been at work
 };

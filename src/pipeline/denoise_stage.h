@@ -39,6 +39,9 @@ struct StepState {
   at::Tensor latents;  // fp32 [C, T, h, w], where the models run
   sched::SolverHistory history;
   std::map<std::string, at::Tensor> cache;  // of sched::StepCache
+  // Of a causal video in place of `latents`: what is finished, in host memory, to be joined in
+  // time.
+  std::vector<at::Tensor> pieces = {};
 };
 
 // One video on its way through the loop.

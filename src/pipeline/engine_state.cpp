@@ -8,7 +8,9 @@
 #include "ops/device.h"
 #include "pipeline/causal_run.h"
 #include "pipeline/decode_stage.h"
+#include "pipeline/encode_stage.h"
 #include "pipeline/fit_advice.h"
+#include "pipeline/preview_fit.h"
 #include "pipeline/quant_choice.h"
 #include "pipeline/recipe.h"
 #include "pipeline/run_profile.h"
@@ -70,6 +72,7 @@ MemoryPlan EngineState::memory_plan(const Recipe& recipe, const Together& togeth
   PlanInput input = plan_input_of(recipe, compute_);
   input.videos = together.videos;
   input.decodes_along |= together.decodes_along;
+  input.encodes_along = together.encodes_along;
   return make_plan(input, choose_budgets(options_, compute_));
 }
 
@@ -81,13 +84,14 @@ MemoryPlan EngineState::memory_plan_with(const EngineOptions& options, const Rec
 }
 
 void EngineState::require_fit(const MemoryPlan& plan, const Recipe& recipe) const {
-  try {
-    pipeline::require_fit(plan, recipe, compute_);
-  } catch (const Error& error) {
-    const std::string advice = fit_advice(*this, recipe);
-    if (advice.empty()) throw;
-    throw Error(error.kind(), core::str(error.what(), "; enough would be ", advice));
-  }
+  const std::string misfit = describe_misfit(plan, recipe, compute_);
+  if (misfit.empty()) return;
+  const std::string advice = fit_advice(*this, recipe);
+  throw Error(ErrorKind::kOutOfMemory,
+              core::str(misfit, "; try ",
+                        advice.empty() ? "a smaller model or a machine with more memory: no other "
+                                         "size, length or way to keep weights is enough here"
+                                       : advice));
 }
 
 void EngineState::resolve_window(Recipe& recipe) const {
@@ -140,6 +144,22 @@ void EngineState::end_denoising(const MemoryPlan& plan) {
 const models::vae::Decoder& EngineState::decoder(Run& run) {
   if (!decoder_) decoder_.emplace(load_decoder(model_, run));
   return *decoder_;
+}
+
+const PreviewFactors& EngineState::preview_factors(Run& run) {
+  if (!preview_factors_) preview_factors_ = preview_factors_of(model_);
+  if (preview_factors_) return *preview_factors_;
+  try {
+    preview_factors_ = fit_preview_factors(load_encoder(model_, run), run);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kModel) throw;
+    throw Error(ErrorKind::kUsage,
+                core::str("--preview: no linear map to colours is known for a VAE of ",
+                          model_.vae.z_dim, " channels, and it has no encoder to find one with; ",
+                          "try without it, or 'preview_factors' in the model's t2v.json (",
+                          error.what(), ")"));
+  }
+  return *preview_factors_;
 }
 
 models::vae::Tiling EngineState::plan_decoding(at::IntArrayRef latents) {

@@ -13,6 +13,7 @@
 #include "pipeline/device_errors.h"
 #include "pipeline/loras.h"
 #include "pipeline/model.h"
+#include "pipeline/preview_factors.h"
 #include "pipeline/residency.h"
 #include "t2v/engine.h"
 
@@ -22,6 +23,7 @@ namespace t2v::pipeline {
 struct Together {
   int64_t videos = 1;          // that take their steps together
   bool decodes_along = false;  // a video is decoded while the next one is denoised
+  bool encodes_along = false;  // texts of later videos are encoded meanwhile
 };
 
 class EngineState {
@@ -60,6 +62,9 @@ class EngineState {
   // The VAE's decoder, loaded when it is not there. Kept until drop_decoder().
   const models::vae::Decoder& decoder(Run& run);
   void drop_decoder() noexcept { decoder_.reset(); }
+  // Latents to colours: those that are known, else fitted to the VAE's own encoder at the first
+  // need, which takes as long as a few pictures. Throws Error{kUsage} where there is no encoder.
+  const PreviewFactors& preview_factors(Run& run);
   // Of latents of this shape, by what is free now.
   [[nodiscard]] models::vae::Tiling plan_decoding(at::IntArrayRef latents);
 
@@ -86,6 +91,7 @@ class EngineState {
   ConditionCache conditions_;
   std::optional<models::wan::Experts> experts_;
   std::optional<models::vae::Decoder> decoder_;
+  std::optional<PreviewFactors> preview_factors_;
 };
 
 }  // namespace t2v::pipeline

@@ -2,8 +2,6 @@
 
 #include <c10/core/InferenceMode.h>
 
-#include <filesystem>
-
 #include "core/check.h"
 #include "pipeline/decode_stage.h"
 #include "pipeline/initial_noise.h"
@@ -110,10 +108,7 @@ void FinishLine::make_file(VideoWork& video) {
   if (sink != nullptr || video.run.dump().wanted()) decode_or_rescue(video, sink);
   if (video.run.dump().wanted()) video.run.dump().write(outputs.dump_path);
   engine_.complete(video.run, video.job.recipe);
-  if (!outputs.checkpoint_path.empty()) {
-    std::error_code ignored;
-    std::filesystem::remove(outputs.checkpoint_path, ignored);
-  }
+  video.forget_state();
   const std::lock_guard lock(calls_);
   task_.host.on_done(video.item, video.run.report());
 }

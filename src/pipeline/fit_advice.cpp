@@ -49,6 +49,27 @@ std::optional<std::string> largest_size(const EngineState& engine, const Recipe&
   return std::nullopt;
 }
 
+// A budget that was given may be raised as far as the machine goes.
+std::vector<std::string> budgets_to_raise(const EngineState& engine, const Recipe& recipe) {
+  EngineOptions free = engine.options();
+  free.ram_budget_bytes = free.vram_budget_bytes = 0;
+  const Budgets most = choose_budgets(free, engine.compute());
+  const MemoryPlan plan = engine.memory_plan(recipe);
+  EngineOptions raised = engine.options();
+  std::vector<std::string> ways;
+  const auto raise = [&](const char* flag, int64_t& budget, int64_t smallest, int64_t limit) {
+    if (budget == 0 || budget >= smallest) return;
+    const int64_t mib = (smallest >> 20) + 1;
+    budget = mib << 20;
+    if (budget <= limit) ways.push_back(core::str(flag, ' ', mib, "MiB"));
+  };
+  raise("--ram-budget", raised.ram_budget_bytes, plan.smallest_ram, most.ram);
+  raise("--vram-budget", raised.vram_budget_bytes, plan.smallest_vram, most.vram);
+  if (!would_fit(engine, raised, recipe)) return {};
+  if (ways.size() < 2) return ways;
+  return {ways[0] + " with " + ways[1]};
+}
+
 }  // namespace
 
 std::string fit_advice(const EngineState& engine, const Recipe& recipe) {
@@ -59,6 +80,7 @@ std::string fit_advice(const EngineState& engine, const Recipe& recipe) {
     if (would_fit(engine, options, recipe)) ways.emplace_back(way);
   };
   const EngineOptions& now = engine.options();
+  for (const std::string& way : budgets_to_raise(engine, recipe)) ways.push_back(way);
   if (now.offload != Offload::kAuto)
     try_options("--offload auto", [](EngineOptions& o) { o.offload = Offload::kAuto; });
   if (now.vae_tiling == VaeTiling::kOff)

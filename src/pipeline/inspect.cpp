@@ -248,9 +248,11 @@ std::string to_text(const Findings& found) {
   char line[256];
   for (const Part& part : found.parts) {
     const ComponentTable& table = part.table;
-    std::snprintf(line, sizeof line, "%-14s %10s  %6.2f G parameters  %4zu tensors  ",
+    const bool large = table.num_parameters >= 1'000'000'000;
+    std::snprintf(line, sizeof line, "%-14s %10s  %6.2f %s parameters  %4zu tensors  ",
                   table.component.c_str(), gigabytes(table.bytes).c_str(),
-                  static_cast<double>(table.num_parameters) / 1e9, table.tensors.size());
+                  static_cast<double>(table.num_parameters) / (large ? 1e9 : 1e6),
+                  large ? "G" : "M", table.tensors.size());
     out += core::str(line, part.scheme, "\n");
   }
   out += "\n" + memory_text(found);

@@ -7,6 +7,7 @@
 
 #include "core/check.h"
 #include "sched/distilled.h"
+#include "t2v/mlperf.h"
 
 namespace t2v::pipeline {
 namespace {
@@ -65,15 +66,15 @@ Settings diffusers(const Model& model) {
   return s;
 }
 
-Settings mlperf() {
+Settings mlperf_settings() {
   Settings s;
   s.negative_prompt = kMlperfNegativePrompt;
-  s.width = 1280;
-  s.height = 720;
-  s.frames = 81;
+  s.width = mlperf::kWidth;
+  s.height = mlperf::kHeight;
+  s.frames = mlperf::kFrames;
   s.fps = 16;
-  s.steps = 20;
-  s.seed = 42;
+  s.steps = mlperf::kSteps;
+  s.seed = mlperf::kSeed;
   set_guidance(s, 4, 3);
   s.boundary = 0.875;
   return s;
@@ -136,7 +137,7 @@ Settings preset_settings(const std::string& name, const Model& model,
                          std::optional<int64_t> steps) {
   if (name == "official") return {};  // the model's own values
   if (name == "diffusers") return diffusers(model);
-  if (name == "mlperf") return mlperf();
+  if (name == "mlperf") return mlperf_settings();
   if (name == "lightning-4") return lightning(4);
   if (name == "lightning-8") return lightning(8);
   if (name == "stepdistill-4") return distilled(sched::warped_timesteps(4, 5), Solver::kEuler, 5);
@@ -165,7 +166,10 @@ std::string number_text(double value) {
 
 std::string list_text(const std::vector<double>& values) {
   std::string text;
-  for (const double value : values) text += (text.empty() ? "" : ",") + number_text(value);
+  for (const double value : values) {
+    if (!text.empty()) text += ',';
+    text += number_text(value);
+  }
   return text;
 }
 

@@ -59,7 +59,8 @@ int64_t condition_bytes(const PlanInput& in) {
          rows * 2 * in.spec.size() * in.element_bytes;
 }
 
-// What a decoder takes that works beside the transformer: where that runs, and of host memory.
+// What works beside the transformer takes, a decoder or the text encoder: where the transformer
+// runs, and of host memory.
 struct AlongBytes {
   int64_t compute = 0;
   int64_t host = 0;
@@ -210,9 +211,27 @@ int64_t frame_bytes(const PlanInput& in) {
   return in.width * in.height * 3 * 16 + kEncoderFrames * in.width * in.height * 3 / 2;
 }
 
+// The text encoder's block at work. Matrices that need no conversion are used where they were read.
+int64_t text_work_bytes(const PlanInput& in) {
+  const bool as_stored =
+      !in.text_on_device &&
+      std::abs(in.text_block_stored - in.text_block_ready) <= in.text_block_ready / 100;
+  return as_stored ? 0 : in.text_block_ready;
+}
+
+AlongBytes text_along_bytes(const PlanInput& in) {
+  if (!in.encodes_along) return {};
+  const int64_t host = kTextBuffersAlong * in.text_block_stored + kHeldTextBytes;
+  return in.text_on_device ? AlongBytes{.compute = text_work_bytes(in), .host = host}
+                           : AlongBytes{.compute = 0, .host = host + text_work_bytes(in)};
+}
+
 AlongBytes along_bytes(const PlanInput& in) {
-  if (!in.decodes_along) return {};
-  return {.compute = DecodeNeeds(in, 0, 0).bytes({}), .host = frame_bytes(in)};
+  AlongBytes bytes = text_along_bytes(in);
+  if (!in.decodes_along) return bytes;
+  bytes.compute += DecodeNeeds(in, 0, 0).bytes({});
+  bytes.host += frame_bytes(in);
+  return bytes;
 }
 
 int64_t host_base(const PlanInput& in) {
@@ -229,11 +248,7 @@ void set_peaks(const PlanInput& in, MemoryPlan& plan) {
   const int64_t ready = experts * resident * t.block_ready -
                         (plan.blocks.keep_key_weights ? 0 : resident * t.key_weights);
   const int64_t base = host_base(in);
-  // Matrices that need no conversion are used where they were read.
-  const bool text_as_stored =
-      !in.text_on_device &&
-      std::abs(in.text_block_stored - in.text_block_ready) <= in.text_block_ready / 100;
-  const int64_t text_ready = text_as_stored ? 0 : in.text_block_ready;
+  const int64_t text_ready = text_work_bytes(in);
   const int64_t kept_host = plan.keep_loaded && !in.on_device ? ready + t.rest + t.prologue : 0;
   const int64_t kept_device = plan.keep_loaded && in.on_device ? ready + t.rest + t.prologue : 0;
 
@@ -254,9 +269,11 @@ void set_peaks(const PlanInput& in, MemoryPlan& plan) {
   }
 
   StagePeak decode{.stage = Stage::kVaeDecode};
-  const int64_t decode_host = base + kHeapLeft + frame_bytes(in);
-  const DecodeNeeds needs = in.on_device ? DecodeNeeds(in, kDeviceContext, kept_device)
-                                         : DecodeNeeds(in, decode_host, kept_host);
+  const AlongBytes texts = text_along_bytes(in);
+  const int64_t decode_host = base + kHeapLeft + frame_bytes(in) + texts.host;
+  const DecodeNeeds needs = in.on_device
+                                ? DecodeNeeds(in, kDeviceContext + texts.compute, kept_device)
+                                : DecodeNeeds(in, decode_host, kept_host);
   plan.vae_tiling = needs.choose(plan.budgets);
   if (in.on_device) {
     decode.host_bytes = decode_host + needs.canvas(plan.vae_tiling);

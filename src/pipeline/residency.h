@@ -32,6 +32,12 @@ struct TransformerBytes {
   int64_t loras = 0;        // factors, resident
 };
 
+// Embeddings of videos that wait, in host memory: a pass over the text encoder's weights (11 GB of
+// UMT5-XXL) serves some two hundred prompts of it. Beside the denoising, so many blocks are read
+// ahead.
+constexpr int64_t kHeldTextBytes = int64_t{64} << 20;
+constexpr int64_t kTextBuffersAlong = 2;
+
 // What is planned for; sizes only, so that plans can be made for models that are not there.
 struct PlanInput {
   TransformerBytes transformer;
@@ -54,6 +60,7 @@ struct PlanInput {
   // A causal run: its caches, and one decoder beside the transformer.
   int64_t causal_bytes = 0;
   bool decodes_along = false;
+  bool encodes_along = false;    // texts of later videos
   int64_t extra_conditions = 0;  // prompts that are held beside the first
   bool on_device = false;        // else everything is host memory
   bool text_on_device = false;
@@ -110,8 +117,9 @@ models::vae::Tiling plan_decode(const PlanInput& input, const Budgets& budgets);
 PlanInput decode_input(const Model& model, const Compute& compute, at::IntArrayRef latents,
                        int64_t base_host_bytes);
 
-// Refuses budgets that cannot work, with the smallest that would. Throws Error{kOutOfMemory}.
-void require_fit(const MemoryPlan& plan, const Recipe& recipe, const Compute& compute);
+// What is missing, for a message: how much of which memory, and what is allowed; "" for a plan that
+// fits.
+std::string describe_misfit(const MemoryPlan& plan, const Recipe& recipe, const Compute& compute);
 
 // Lines for --dry-run and inspect.
 ResolvedSettings describe_plan(const MemoryPlan& plan, const Compute& compute);

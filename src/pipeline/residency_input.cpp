@@ -197,30 +197,22 @@ Budgets choose_budgets(const EngineOptions& options, const Compute& compute) {
   return budgets;
 }
 
-void require_fit(const MemoryPlan& plan, const Recipe& recipe, const Compute& compute) {
-  if (fits(plan)) return;
-  const std::string work =
-      core::str(recipe.width, "x", recipe.height, ", ", recipe.frames, " frames");
-  const char* ways =
-      plan.budgets.offload == Offload::kNone || plan.budgets.offload == Offload::kModel
-          ? ", --offload auto, a smaller --size or fewer --frames"
-          : ", a smaller --size or fewer --frames";
-  T2V_REQUIRE(plan.budgets.ram >= plan.smallest_ram, ErrorKind::kOutOfMemory,
-              "not enough host memory: this run needs at least ", gigabytes(plan.smallest_ram),
-              ", allowed are ", gigabytes(plan.budgets.ram), " (", work, ", ", describe(compute),
-              "); try --ram-budget ", round_up_mib(plan.smallest_ram), "MiB", ways);
-  T2V_REQUIRE(plan.budgets.vram == 0 || plan.budgets.vram >= plan.smallest_vram,
-              ErrorKind::kOutOfMemory, "not enough device memory: this run needs at least ",
-              gigabytes(plan.smallest_vram), ", allowed are ", gigabytes(plan.budgets.vram), " (",
-              work, ", ", describe(compute), "); try --vram-budget ",
-              round_up_mib(plan.smallest_vram), "MiB", ways);
+std::string describe_misfit(const MemoryPlan& plan, const Recipe& recipe, const Compute& compute) {
+  if (fits(plan)) return "";
+  const std::string work = core::str(" (", recipe.width, "x", recipe.height, ", ", recipe.frames,
+                                     " frames, ", describe(compute), ")");
+  const auto needs = [&](const char* which, const char* least, int64_t bytes, int64_t allowed) {
+    return core::str("not enough ", which, " memory: this run needs ", least, gigabytes(bytes),
+                     ", allowed are ", gigabytes(allowed), work);
+  };
+  const Budgets& allowed = plan.budgets;
+  if (allowed.ram < plan.smallest_ram)
+    return needs("host", "at least ", plan.smallest_ram, allowed.ram);
+  if (allowed.vram > 0 && allowed.vram < plan.smallest_vram)
+    return needs("device", "at least ", plan.smallest_vram, allowed.vram);
   const StagePeak peak = plan.highest();
-  throw Error(ErrorKind::kOutOfMemory,
-              core::str("not enough memory: this run needs ", gigabytes(peak.host_bytes),
-                        " of host memory, allowed are ", gigabytes(plan.budgets.ram), " (", work,
-                        ", ", describe(compute),
-                        "); try --offload auto, a smaller --size or fewer "
-                        "--frames"));
+  return peak.host_bytes > allowed.ram ? needs("host", "", peak.host_bytes, allowed.ram)
+                                       : needs("device", "", peak.device_bytes, allowed.vram);
 }
 
 std::vector<SizePrediction> predict_sizes(const Model& model, const EngineOptions& options,

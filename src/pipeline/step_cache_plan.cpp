@@ -109,7 +109,8 @@ sched::StepCacheRules step_cache_rules(const Recipe& recipe, const Model& model)
 std::string step_cache_text(const StepCacheOptions& options, const Model& model) {
   std::string text = step_cache_name(options.policy);
   if (options.policy == StepCachePolicy::kOff) return text;
-  text += ":" + number_text(options.threshold);
+  text += ':';
+  text += number_text(options.threshold);
   if (options.table_path.empty() || options.table_path == default_table_path(model)) return text;
   return text + ":" + options.table_path;
 }

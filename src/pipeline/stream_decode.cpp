@@ -15,6 +15,7 @@ namespace t2v::pipeline {
 namespace {
 
 constexpr size_t kMaxQueued = 2;
+constexpr std::chrono::milliseconds kPatience{50};  // of those who wait: until they look around
 
 // Thrown inside the thread only: the other side has given up.
 struct Stopped {};
@@ -27,12 +28,13 @@ double ms_since(std::chrono::steady_clock::time_point begin) {
 }  // namespace
 
 StreamDecoder::StreamDecoder(const Model& model, const VideoFormat& format, FrameSink* sink,
-                             const Compute& compute, Frames frames)
+                             const Compute& compute, Frames frames, std::function<void()> check)
     : model_(model),
       format_(format),
       sink_(sink),
       compute_(compute),
       keep_(frames),
+      check_(std::move(check)),
       thread_([this] { work(); }) {}
 
 StreamDecoder::~StreamDecoder() {
@@ -49,10 +51,15 @@ void StreamDecoder::rethrow_failure() {
   if (failure_) std::rethrow_exception(failure_);
 }
 
+void StreamDecoder::wait_until(std::unique_lock<std::mutex>& lock,
+                               const std::function<bool()>& ready) {
+  while (!changed_.wait_for(lock, kPatience, ready)) check_();
+}
+
 void StreamDecoder::push(at::Tensor latents) {
   T2V_ASSERT(latents.is_cpu() && latents.dim() == 4);
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return queue_.size() < kMaxQueued || failure_ != nullptr; });
+  wait_until(lock, [&] { return queue_.size() < kMaxQueued || failure_ != nullptr; });
   rethrow_failure();
   queue_.push_back(std::move(latents));
   lock.unlock();
@@ -61,10 +68,11 @@ void StreamDecoder::push(at::Tensor latents) {
 
 void StreamDecoder::finish() {
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     ended_ = true;
+    changed_.notify_all();
+    wait_until(lock, [&] { return is_done_; });
   }
-  changed_.notify_all();
   thread_.join();
   rethrow_failure();
 }
@@ -119,6 +127,7 @@ void StreamDecoder::decode_all() {
   }
   while (frame_return.in_flight() > 0) write(frame_return.receive().rgb8);
   guard_.require_picture();
+  if (stopping_) throw Stopped();
   const auto begin = std::chrono::steady_clock::now();
   if (sink_) sink_->finish();
   encode_ms_ += ms_since(begin);
@@ -134,6 +143,10 @@ void StreamDecoder::work() noexcept {
   } catch (...) {
     const std::lock_guard lock(mutex_);
     failure_ = std::current_exception();
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    is_done_ = true;
   }
   changed_.notify_all();
 }

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -27,9 +28,10 @@ class StreamDecoder {
  public:
   enum class Frames { kWritten, kAlsoKept };
   // sink may be null: frames are only kept. height, width: of the latents. model and sink must
-  // outlive it.
+  // outlive it. check: called now and then by whoever waits for the thread; what it throws ends the
+  // wait.
   StreamDecoder(const Model& model, const VideoFormat& format, FrameSink* sink,
-                const Compute& compute, Frames frames);
+                const Compute& compute, Frames frames, std::function<void()> check);
   StreamDecoder(const StreamDecoder&) = delete;
   StreamDecoder& operator=(const StreamDecoder&) = delete;
   ~StreamDecoder();
@@ -38,7 +40,7 @@ class StreamDecoder {
   // two chunks are in the queue. Throws what the thread has thrown: Error{kOutput, kNumeric,
   // kModel}.
   void push(at::Tensor latents);
-  // No more chunks: waits for the frames, finishes the sink.
+  // No more chunks: waits for the frames, finishes the sink. Throws as push does.
   void finish();
 
   [[nodiscard]] int64_t frames_done() const noexcept { return frames_done_.load(); }
@@ -55,17 +57,20 @@ class StreamDecoder {
   void write(const at::Tensor& rgb8);
   [[nodiscard]] bool pop(at::Tensor& latents);
   void rethrow_failure();
+  void wait_until(std::unique_lock<std::mutex>& lock, const std::function<bool()>& ready);
 
   const Model& model_;
   VideoFormat format_;
   FrameSink* sink_;
   Compute compute_;
   Frames keep_;
+  std::function<void()> check_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<at::Tensor> queue_;
   bool ended_ = false;                 // no more chunks come
+  bool is_done_ = false;               // the thread is through, or has failed
   std::atomic<bool> stopping_{false};  // nothing is wanted any more
   std::exception_ptr failure_;
 

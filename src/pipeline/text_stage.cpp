@@ -3,6 +3,8 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include <map>
+
 #include "core/check.h"
 #include "models/umt5/encoder.h"
 #include "text/prompt_clean.h"
@@ -89,7 +91,7 @@ std::vector<TextEmbedding> run_text_stage(const Model& model,
   ConditionUse& use = run.report().conditions;
   std::vector<TextEmbedding> result;
   std::vector<std::vector<int64_t>> missing;
-  std::vector<size_t> places;  // of the missing ones in the result
+  std::map<std::string, size_t> places;  // of the missing ones in their list, by key
   for (const NamedPrompt& prompt : prompts) {
     auto encoded = model.tokenizer->encode(text::clean_prompt(prompt.text), model.text_len);
     if (!prompt.dump_name.empty()) dump_ids(prompt.dump_name, encoded.ids, model, run);
@@ -100,25 +102,23 @@ std::vector<TextEmbedding> run_text_stage(const Model& model,
       use.saved_ms += known->make_ms;
       continue;
     }
-    ++use.text_misses;
-    places.push_back(result.size() - 1);
-    missing.push_back(std::move(encoded.ids));
+    const bool is_new = places.try_emplace(result.back().key, missing.size()).second;
+    ++(is_new ? use.text_misses : use.text_hits);
+    if (is_new) missing.push_back(std::move(encoded.ids));
   }
   if (missing.empty()) {
     pass_over(run);
   } else {
-    const std::vector<at::Tensor> states = encode(model, missing, stream, run);
+    std::vector<at::Tensor> states = encode(model, missing, stream, run);
     const double each = (run.elapsed_ms() - begin) / static_cast<double>(states.size());
-    for (size_t i = 0; i < states.size(); ++i) {
-      result[places[i]].rows = states[i];
-      cache.keep_text(result[places[i]].key, {states[i], each});
-    }
+    for (at::Tensor& state : states) state = state.cpu();
+    for (const auto& [key, place] : places) cache.keep_text(key, {states[place], each});
+    for (TextEmbedding& text : result)
+      if (!text.rows.defined()) text.rows = states[places.at(text.key)];
   }
-  for (size_t i = 0; i < prompts.size(); ++i) {
-    result[i].rows = result[i].rows.to(run.compute().device);
+  for (size_t i = 0; i < prompts.size(); ++i)
     if (!prompts[i].dump_name.empty())
       dump_embeddings(prompts[i].dump_name, result[i].rows, model, run);
-  }
   return result;
 }
 

@@ -14,8 +14,7 @@
 
 namespace t2v::pipeline {
 
-// fp32 [n, C] on the device of the denoising: one row per token; rows n..text_len are zero and are
-// not stored.
+// fp32 [n, C] in host memory: one row per token; rows n..text_len are zero and are not stored.
 struct TextEmbedding {
   at::Tensor rows;
   std::string key;         // the prompt's name in the condition cache
@@ -29,8 +28,8 @@ struct NamedPrompt {
   std::string dump_name;  // "prompt"; "": not in the dump
 };
 
-// Only prompts that the cache does not know run through the encoder. stream: how its weights are
-// read. In the order of the prompts.
+// Only prompts that the cache does not know run through the encoder, each text once. stream: how
+// its weights are read. In the order of the prompts.
 std::vector<TextEmbedding> run_text_stage(const Model& model,
                                           const std::vector<NamedPrompt>& prompts,
                                           ConditionCache& cache,

@@ -1,6 +1,9 @@
 #include "pipeline/video_work.h"
 
+#include <filesystem>
+
 #include "core/check.h"
+#include "pipeline/causal_state.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/initial_noise.h"
 #include "pipeline/presets.h"
@@ -16,8 +19,7 @@ void ItemListener::on_progress(const ProgressEvent& event) {
   to_.on_progress(tagged);
 }
 
-VideoWork::VideoWork(const EngineState& engine, const BatchTask& task, std::mutex& calls,
-                     size_t index)
+VideoWork::VideoWork(EngineState& engine, const BatchTask& task, std::mutex& calls, size_t index)
     : item(index),
       span("video", "video", static_cast<int64_t>(index), core::SpanKind::kAcross),
       job(task.items[index]),
@@ -25,24 +27,22 @@ VideoWork::VideoWork(const EngineState& engine, const BatchTask& task, std::mute
       run(engine.compute(), listener, task.cancel, !job.outputs.dump_path.empty()),
       recipe_json(engine.recipe_json(job.recipe)) {
   if (job.outputs.timeout_s > 0) run.set_timeout(job.outputs.timeout_s);
-  if (job.outputs.preview != nullptr) {
-    auto factors = preview_factors_of(engine.model());
-    T2V_REQUIRE(factors.has_value(), ErrorKind::kUsage,
-                "--preview: no linear map to colours is known for a VAE of ",
-                engine.model().vae.z_dim, " channels; try without it, or 'preview_factors' in ",
-                "the model's t2v.json");
-    preview.emplace(*job.outputs.preview, std::move(*factors));
-  }
+  if (job.outputs.preview != nullptr)
+    preview.emplace(*job.outputs.preview, engine.preview_factors(run));
   run.report().warnings = recipe_warnings(job.recipe, engine.model(), engine.options());
-  if (!job.recipe.causal.empty()) return;
+  const bool is_causal = !job.recipe.causal.empty();
   if (job.outputs.resume) {
     if (auto found = read_checkpoint(job.outputs.checkpoint_path, recipe_json)) {
+      if (is_causal)
+        require_causal_state(*found, find_profile(job.recipe.causal),
+                             engine.geometry_of(job.recipe), job.outputs.checkpoint_path);
       state = std::move(*found);
       run.report().resumed_steps = state.steps_done;
       return;
     }
   }
-  state.latents = make_initial_noise(job.recipe, engine.geometry_of(job.recipe));
+  // The noise of a causal video is drawn while it is made.
+  if (!is_causal) state.latents = make_initial_noise(job.recipe, engine.geometry_of(job.recipe));
 }
 
 void VideoWork::remember(const StepState& now) {
@@ -65,6 +65,12 @@ std::string VideoWork::save_state() const noexcept {
   } catch (const Error&) {
     return "";
   }
+}
+
+void VideoWork::forget_state() const noexcept {
+  std::error_code ignored;
+  if (!job.outputs.checkpoint_path.empty())
+    std::filesystem::remove(job.outputs.checkpoint_path, ignored);
 }
 
 }  // namespace t2v::pipeline

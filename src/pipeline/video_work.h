@@ -42,7 +42,7 @@ class ItemListener final : public ProgressListener {
 };
 
 struct VideoWork {
-  VideoWork(const EngineState& engine, const BatchTask& task, std::mutex& calls, size_t index);
+  VideoWork(EngineState& engine, const BatchTask& task, std::mutex& calls, size_t index);
 
   size_t item;
   core::TraceSpan span;
@@ -50,17 +50,20 @@ struct VideoWork {
   ItemListener listener;
   Run run;
   std::string recipe_json;
-  StepState state;           // behind the last whole step
+  StepState state;           // behind the last whole step, of a causal video the last whole chunk
   double state_saved_s = 0;  // of the run's time: when it was last written
   models::vae::Tiling tiling;
   std::optional<StepPreview> preview;
   ImageCondition image;  // of image-to-video
 
-  // Behind a step: remembers it, and writes it when its time has come. Throws Error{kOutput}.
+  // Behind a step or a chunk: remembers it, and writes it when its time has come. Throws
+  // Error{kOutput}.
   void remember(const StepState& now);
   // For an interrupted run: what is remembered goes to the checkpoint file. Says where, for the
   // message; "" when nothing was asked for or there is nothing worth keeping.
   std::string save_state() const noexcept;
+  // The video is done.
+  void forget_state() const noexcept;
 };
 
 }  // namespace t2v::pipeline

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,6 +41,25 @@ class Program:
             _, status, usage = os.wait4(process.pid, 0)
             text.seek(0)
             return os.waitstatus_to_exitcode(status), text.read(), usage.ru_maxrss * 1024
+
+    def stop(self, number, step, *arguments, video=1):
+        """Sends the signal behind so many steps of the n-th video; (exit code, stderr)."""
+        words = [self.binary, "generate", "-m", str(self.folder / "model"), "--device", "cpu", "--dtype", "fp32",
+                 "--progress", "json", *map(str, arguments)]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        lines, before = [], math.inf
+        for line in process.stderr:
+            lines.append(line)
+            event = json.loads(line) if line.startswith("{") else {}
+            if event.get("stage") != "denoise":
+                continue
+            video -= event["done"] < before
+            before = event["done"]
+            if video == 0 and before >= step:
+                process.send_signal(number)
+                break
+        lines.append(process.communicate()[1])
+        return process.returncode, "".join(lines)
 
     def profile(self, values, name=None):
         self.count += 1
@@ -124,6 +144,9 @@ def compare_lengths(program):
     _, text, _ = program.run(*common, "--seconds", 4, "--dry-run", "-p", cases.PROMPT)
     check("frames = 33" in text and "16-bit" not in text and "fp32, 6 latent frames" in text,
           "the plan tells length, keys and values")
+    check("state for --resume" not in text, "a short video has a state")
+    _, text, _ = program.run("--causal", profile, "--seconds", 3600, "--size", "832x480", "--dry-run", "-p", cases.PROMPT)
+    check("state for --resume: none: latents of 2.88 GB" in text, "an hour has none, and the plan tells it")
     peaks = []
     for latent_frames in (21, 210):
         code, text, peak = program.run(*common, "--frames", 4 * (latent_frames - 1) + 1, "-p", cases.PROMPT)
@@ -145,6 +168,53 @@ def compare_decoding(program):
     check(code == 0, f"the saved latents can be decoded: exit {code} {text[-300:] if code else ''}")
     a, b = ((program.folder / name).read_bytes() for name in ("a.rgb", "b.rgb"))
     check(len(a) == 33 * cases.WIDTH * cases.HEIGHT * 3 and a == b, "streamed frames are the same, byte for byte")
+
+
+def check_resuming(program):
+    """Killed behind --checkpoint-every, and interrupted: with --resume the same file, byte for byte."""
+    profile = program.profile({**cases.BASE, "chunk": 2, "first_chunk": 1, "window": 8, "sinks": 2, "sink_rope": "relative"})
+    folder = program.folder / "resume"
+    folder.mkdir()
+    # Long enough to be met in the middle: decoding holds the steps back.
+    common = ["--causal", profile, "--frames", 129, "--size", f"{cases.WIDTH}x{cases.HEIGHT}", "--seed", 7]
+    one = [*common, "-p", cases.PROMPT, "-o", folder / "one.rgb", "--preview", folder / "look.png", "--checkpoint-every", 0.00001]
+    video, state = folder / "one.rgb", folder / ".one.rgb.t2v-state"
+    code, text, _ = program.run(*one)
+    check(code == 0 and not state.exists(), f"a whole video leaves no state: exit {code} {text[-300:] if code else ''}")
+    whole = video.read_bytes()
+    check((folder / "look.png").read_bytes().startswith(b"\x89PNG"), "the preview is a picture")
+    for name, number, wanted in (("SIGKILL", signal.SIGKILL, -signal.SIGKILL), ("SIGTERM", signal.SIGTERM, 143)):
+        video.unlink()
+        code, text = program.stop(number, 5, *one)
+        check(code == wanted and state.exists() and not video.exists(), f"{name}: exit {code}, the state is there")
+        if number == signal.SIGTERM:
+            check("--resume goes on from there" in text, "what to do is told")
+        kept = state.read_bytes()
+        code, text, _ = program.run(*one, "--resume")
+        check(code == 0 and "went on behind step" in text, f"{name}, --resume: exit {code} {text[-300:] if code else ''}")
+        check(video.exists() and video.read_bytes() == whole and not state.exists(), f"{name}: the same video, byte for byte")
+    video.unlink()
+    state.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    code, text, _ = program.run(*one, "--resume")
+    check(code == 4 and state.name in text and "try without --resume" in text, f"a damaged state: exit {code} {text[-200:]}")
+    check_resumed_batch(program, folder, common)
+
+
+def check_resumed_batch(program, folder, common):
+    """SIGINT in the second of two videos."""
+    several = [*common[:-2], "--seed", 3, "-p", cases.PROMPT, "-p", cases.OTHER]
+    program.run(*several, "-o", str(folder / "{index}-whole.rgb"))
+    wholes = sorted(folder.glob("*-whole.rgb"))
+    out = [*several, "-o", str(folder / "{index}.rgb"), "--results", folder / "results.jsonl"]
+    code, text = program.stop(signal.SIGINT, 5, *out, video=2)
+    left = sorted(path.name for path in folder.glob(".*.t2v-state") if "one" not in path.name)
+    check(code == 130 and len(left) == 1, f"SIGINT in the second video: exit {code}, {left}")
+    code, text, _ = program.run(*out, "--resume")
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()][-2:]
+    check(code == 0 and [line["status"] for line in lines] == ["skipped", "done"], f"--resume: exit {code} {text[-300:] if code else ''}")
+    check(lines[1]["resumed_steps"] > 0, "the second went on in the middle")
+    same = all(path.read_bytes() == (folder / path.name.replace("-whole", "")).read_bytes() for path in wholes)
+    check(len(wholes) == 2 and same, "the resumed batch is that of an undisturbed run")
 
 
 def check_evidence(program, base):
@@ -219,6 +289,7 @@ def main():
         compare_with_twin(program, m.read_safetensors(HERE / "reference.safetensors"))
         compare_lengths(program)
         compare_decoding(program)
+        check_resuming(program)
         check_evidence(program, arguments.base)
         check_profiles(program)
     return 1 if FAILURES else 0

@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 
+#include "batch_host.h"
 #include "memory_sink.h"
 #include "support/compare.h"
 #include "t2v/engine.h"
@@ -17,6 +18,7 @@
 #include "weights/scratch.h"
 
 using namespace t2v;
+using Host = test::KeepingHost;
 using test::MemorySink;
 using test::Scratch;
 using test::SilentListener;
@@ -45,33 +47,6 @@ BatchItem item(const Engine& engine, const std::string& prompt, uint64_t seed,
   if (change) change(request);
   return {.recipe = engine.resolve(request), .outputs = {}};
 }
-
-// What became of each video of a batch.
-class Host final : public BatchHost {
- public:
-  void on_begin(size_t i) override { begun.push_back(i); }
-  FrameSink* open_sink(size_t i) override {
-    return (sinks_[i] = std::make_shared<MemorySink>()).get();
-  }
-  void on_done(size_t i, const Report& report) override {
-    ended.push_back(i);
-    reports.insert_or_assign(i, report);
-  }
-  AfterFailure on_failed(size_t i, const Error& error) override {
-    ended.push_back(i);
-    errors.emplace_back(i, error);
-    return after_failure;
-  }
-  [[nodiscard]] const std::vector<uint8_t>& bytes(size_t i) const { return sinks_.at(i)->bytes; }
-
-  std::vector<size_t> begun, ended;
-  std::map<size_t, Report> reports;
-  std::vector<std::pair<size_t, Error>> errors;
-  AfterFailure after_failure = AfterFailure::kGoOn;
-
- private:
-  std::map<size_t, std::shared_ptr<MemorySink>> sinks_;
-};
 
 std::vector<uint8_t> alone(Engine& engine, const BatchItem& of) {
   MemorySink sink;
@@ -375,8 +350,8 @@ TEST_CASE("a run that does not fit is told the smallest changes that would do") 
     }
   };
   const std::string told = refusal(request);
-  CHECK_THAT(told, Catch::Contains("enough would be") && Catch::Contains("--size "));
-  const size_t at = told.find("--frames ", told.find("enough would be"));
+  CHECK_THAT(told, Catch::Contains("; try --") && Catch::Contains("--size "));
+  const size_t at = told.find("--frames ", told.find("; try "));
   REQUIRE(at != std::string::npos);
   request.frames = std::stoll(told.substr(at + 9));
   CHECK(refusal(request).empty());

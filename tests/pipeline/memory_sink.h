@@ -24,10 +24,12 @@ class MemorySink final : public FrameSink {
  public:
   void begin(const VideoFormat& given) override { format = given; }
   void write(const uint8_t* rgb, int64_t num_frames) override {
-    if (fail) throw Error(ErrorKind::kOutput, "no space left on device");
+    if (fail || (fail_at > 0 && frames + num_frames >= fail_at))
+      throw Error(ErrorKind::kOutput, "no space left on device");
     bytes.insert(bytes.end(), rgb, rgb + num_frames * format.width * format.height * 3);
     frames += num_frames;
     ++writes;
+    if (on_write) on_write(frames);
   }
   void finish() override { finished = true; }
   void abort() noexcept override { aborted = true; }
@@ -36,6 +38,8 @@ class MemorySink final : public FrameSink {
   std::vector<uint8_t> bytes;
   int64_t frames = 0;
   int64_t writes = 0;
+  std::function<void(int64_t frames)> on_write;  // behind each write: those that are there
+  int64_t fail_at = 0;                           // the frame that finds no place; 0: none
   bool fail = false, finished = false, aborted = false;
 };
 

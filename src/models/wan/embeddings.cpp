@@ -91,7 +91,7 @@ TimeModulation Embeddings::time(double timestep) const {
 }
 
 at::Tensor Embeddings::text(const at::Tensor& rows) const {
-  return text_.second(text_.first(rows.to(dtype_), ops::Activation::kGeluTanh));
+  return text_.second(text_.first(rows.to(device_, dtype_), ops::Activation::kGeluTanh));
 }
 
 }  // namespace t2v::models::wan

@@ -48,7 +48,7 @@ class Embeddings {
   // latents fp32 [C, T, h, w] -> fp32 [L, size].
   [[nodiscard]] at::Tensor patches(const at::Tensor& latents) const;
   [[nodiscard]] TimeModulation time(double timestep) const;
-  // rows [n, text_size] -> [n, size] in the compute type.
+  // rows [n, text_size] of any device -> [n, size] in the compute type.
   [[nodiscard]] at::Tensor text(const at::Tensor& rows) const;
 
  private:

@@ -66,7 +66,7 @@ class Transformer {
   // Comes before the conditions and timesteps of a prompt: reads what makes them.
   void begin_prompt(const PromptNeeds& needs);
   void begin_prompt() { begin_prompt(PromptNeeds{}); }
-  // text_embeddings fp32 [n, text_size], n <= text_len; rows n..text_len are zero rows.
+  // text_embeddings fp32 [n, text_size] of any device, n <= text_len; rows n..text_len are zero.
   [[nodiscard]] Condition make_condition(const at::Tensor& text_embeddings, int64_t text_len,
                                          TextPadding padding = TextPadding::kFolded) const;
   // timestep: of any number type.
