@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Draws what --profile FILE has recorded: bars of stages, times of steps, the curve of memory. Writes SVG with
-Python alone; PNG (and any other suffix) wants matplotlib.
-  tools/plot_profile.py profile.json [-o profile.svg] [--index N]"""
+Python alone; PNG is the same drawing, by rsvg-convert (Debian's librsvg2-bin).
+  tools/plot_profile.py profile.json [-o profile.svg|profile.png] [--index N]"""
 
 import argparse
 import json
 import math
 import pathlib
+import subprocess
 import sys
 from xml.sax.saxutils import escape
 
@@ -15,6 +16,7 @@ COLOURS = {"load_text_encoder": "#b8c4d6", "text_encode": "#4c78a8", "vae_encode
            "high_noise": "#e45756", "low_noise": "#4c78a8", "": "#f58518", "predicted": "#cccccc",
            "host": "#4c78a8", "device": "#e45756"}
 WIDTH, LEFT, RIGHT = 900, 150, 30  # pixels
+PNG_ZOOM = 2
 INK, PALE = "#222222", "#dddddd"
 
 
@@ -109,19 +111,38 @@ def heading(video):
     return words
 
 
+def duration(ms):
+    return f"{ms:.1f} ms" if ms < 100 else f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"
+
+
+def size(num_bytes):
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes < 1e9 else f"{num_bytes / 1e9:.2f} GB"
+
+
+def loaded_inside_ms(video):
+    """Experts are read in the middle of denoising, whose own time is without that."""
+    starts = {stage["name"]: stage for stage in video["stages"]}
+    denoise, load = starts.get("denoise"), starts.get("load_transformer")
+    return load["wall_ms"] if denoise and load and load["start_ms"] >= denoise["start_ms"] else 0
+
+
 def draw_stages(svg, video):
-    """Each stage a row: pale from its first begin, full as long as its own time."""
+    """Each stage a row: from its first begin, as long as its own time; pale behind it what it spent on a stage inside of it."""
     top = svg.height + 30
     svg.text(10, svg.height + 18, "stages", size=14)
     bottom = top + 24 * len(video["stages"])
     x = axis_x(svg, top, bottom, nice_ticks(video["total_ms"] / 1000), "s since the request")
     for row, stage in enumerate(video["stages"]):
         y = top + 24 * row
-        start, wall = stage["start_ms"] / 1000, stage["wall_ms"] / 1000
-        words = f"{wall:.3f} s" + (f", {stage['bytes_read'] / 1e6:.1f} MB read" if stage["bytes_read"] else "")
-        svg.text(LEFT - 6, y + 16, stage["name"], "end")
-        svg.rect(x(start), y + 4, x(start + wall) - x(start), 16, COLOURS.get(stage["name"], "#888888"), words)
-        right, room = x(start + wall) + 5, 6.5 * len(words)
+        start, end = stage["start_ms"] / 1000, (stage["start_ms"] + stage["wall_ms"]) / 1000
+        words = duration(stage["wall_ms"]) + (f", {size(stage['bytes_read'])} read" if stage["bytes_read"] else "")
+        svg.text(LEFT - 6, y + 16, stage["name"].replace("_", " "), "end")
+        svg.rect(x(start), y + 4, x(end) - x(start), 16, COLOURS.get(stage["name"], "#888888"), words)
+        if stage["name"] == "denoise" and loaded_inside_ms(video):
+            inside = min(loaded_inside_ms(video), video["total_ms"] - 1000 * end) / 1000
+            svg.rect(x(end), y + 4, x(end + inside) - x(end), 16, COLOURS["load_transformer"], "loading inside of it")
+            end += inside
+        right, room = x(end) + 5, 6.5 * len(words)
         if right + room < WIDTH:
             svg.text(right, y + 16, words, size=11)
         elif x(start) - 5 - room > LEFT:
@@ -141,7 +162,8 @@ def draw_steps(svg, video):
     each = (WIDTH - LEFT - RIGHT) / len(steps)
     for place, step in enumerate(steps):
         colour = COLOURS["predicted"] if step.get("predicted") else COLOURS.get(step["expert"], "#888888")
-        svg.rect(LEFT + place * each + each * 0.1, y(step["wall_ms"]), each * 0.8, bottom - y(step["wall_ms"]), colour,
+        tall = max(bottom - y(step["wall_ms"]), 3)  # a predicted step takes next to no time and is to be seen
+        svg.rect(LEFT + place * each + each * 0.1, bottom - tall, each * 0.8, tall, colour,
                  f"step {step['index']}, timestep {step['timestep']:g}: {step['wall_ms']:.1f} ms")
         if len(steps) <= 25 or place % 10 == 0:
             svg.text(LEFT + (place + 0.5) * each, bottom + 15, str(step["index"]), "middle", 11)
@@ -166,9 +188,9 @@ def draw_memory(svg, video):
     x = axis_x(svg, top, bottom, nice_ticks(curve[-1][0] / 1000), "s since the request")
     for shift, (name, place) in enumerate(series):
         svg.path([(x(point[0] / 1000), y(point[place] / 1e9)) for point in curve], COLOURS[name])
-        svg.rect(LEFT + 130 * shift, svg.height + 8, 12, 12, COLOURS[name])
+        svg.rect(LEFT + 180 * shift, svg.height + 8, 12, 12, COLOURS[name])
         peak = max(point[place] for point in curve) / 1e9
-        svg.text(LEFT + 130 * shift + 18, svg.height + 18, f"{name}, {peak:.2f} GB")
+        svg.text(LEFT + 180 * shift + 18, svg.height + 18, f"{name}, at most {peak:.2f} GB")
     svg.height = bottom + 40
 
 
@@ -182,49 +204,33 @@ def draw_svg(video):
     return svg.document()
 
 
-def draw_with_matplotlib(video, path):
+def as_png(svg, path):
+    """The same drawing in pixels, two of them for each of the SVG's, so that small words stay sharp."""
     try:
-        import matplotlib
-    except ImportError:
-        fail(f"{path}: only .svg is written without matplotlib; try -o FILE.svg, or install python3-matplotlib")
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    figure, (stages, steps, memory) = pyplot.subplots(3, 1, figsize=(9, 9), layout="constrained")
-    figure.suptitle(heading(video), fontsize=10)
-    names = [stage["name"] for stage in video["stages"]]
-    stages.barh(names, [stage["wall_ms"] / 1000 for stage in video["stages"]],
-                left=[stage["start_ms"] / 1000 for stage in video["stages"]], color=[COLOURS.get(name, "#888888") for name in names])
-    stages.invert_yaxis()
-    stages.set_xlabel("s since the request")
-    steps.bar([step["index"] for step in video["steps"]], [step["wall_ms"] for step in video["steps"]],
-              color=[COLOURS["predicted"] if step.get("predicted") else COLOURS.get(step["expert"], "#888888") for step in video["steps"]])
-    steps.set_xlabel("step")
-    steps.set_ylabel("ms")
-    curve = video["memory"].get("curve", [])
-    for name, place in (("host", 2), ("device", 1)):
-        if any(point[place] for point in curve):
-            memory.plot([point[0] / 1000 for point in curve], [point[place] / 1e9 for point in curve], label=name, color=COLOURS[name])
-    memory.set_xlabel("s since the request")
-    memory.set_ylabel("GB")
-    memory.legend()
-    figure.savefig(path)
+        done = subprocess.run(["rsvg-convert", "--format=png", f"--zoom={PNG_ZOOM}"], input=svg.encode(), capture_output=True)
+    except FileNotFoundError:
+        fail(f"{path}: rsvg-convert is needed for PNG and is not there; try -o FILE.svg, or install librsvg2-bin")
+    if done.returncode != 0:
+        fail(f"{path}: rsvg-convert failed: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("profile", help="what --profile FILE has written")
-    parser.add_argument("-o", "--output", help="FILE.svg, or FILE.png with matplotlib (the profile's name with .svg)")
+    parser.add_argument("-o", "--output", help="FILE.svg or FILE.png (the profile's name with .svg)")
     parser.add_argument("--index", type=int, default=0, help="of several videos, which one (0)")
     arguments = parser.parse_args()
     video = read_video(arguments.profile, arguments.index)
     output = pathlib.Path(arguments.output or pathlib.Path(arguments.profile).with_suffix(".svg"))
-    if output.suffix == ".svg":
-        try:
-            output.write_text(draw_svg(video), encoding="utf-8")
-        except OSError as error:
-            fail(f"cannot write {output}: {error.strerror}")
-    else:
-        draw_with_matplotlib(video, output)
+    if output.suffix.lower() not in (".svg", ".png"):
+        fail(f"{output}: .svg and .png are drawn, not '{output.suffix}'")
+    svg = draw_svg(video)
+    picture = svg.encode() if output.suffix.lower() == ".svg" else as_png(svg, output)
+    try:
+        output.write_bytes(picture)
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}")
     print(output)
 
 

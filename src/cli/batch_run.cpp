@@ -134,7 +134,7 @@ GenerateOutputs BatchRun::outputs_of(Item& item) const {
   outputs.embed_recipe = options_.sink.metadata;
   outputs.preview = item.preview.get();
   outputs.timeout_s = batch.timeout_s;
-  if (job.recipe.causal.empty()) outputs.checkpoint_path = state_name(job.output);
+  outputs.checkpoint_path = state_name(job.output);
   outputs.checkpoint_every_s = batch.checkpoint_every_s;
   // A retry goes on from where a timeout has ended it.
   outputs.resume = batch.start == Start::kResumed || batch.retries > 0;

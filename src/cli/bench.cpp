@@ -14,6 +14,7 @@
 #include "cli/streams.h"
 #include "cli/video_output.h"
 #include "core/check.h"
+#include "t2v/mlperf.h"
 
 namespace t2v::cli {
 namespace {
@@ -38,7 +39,8 @@ constexpr std::array kPresets{
     BenchPreset{"1.3b-480p", "random:1.3b", 832, 480, 81, 4, 1},
     BenchPreset{"a14b-480p", "random:a14b", 832, 480, 81, 4, 1},
     BenchPreset{"a14b-720p", "random:a14b", 1280, 720, 81, 4, 1},
-    BenchPreset{"mlperf", "random:a14b", 1280, 720, 81, 20, 42},
+    BenchPreset{"mlperf", "random:a14b", mlperf::kWidth, mlperf::kHeight, mlperf::kFrames,
+                mlperf::kSteps, mlperf::kSeed},
 };
 
 struct BenchOptions {

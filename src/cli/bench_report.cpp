@@ -21,6 +21,7 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kFormat = "t2v-bench";
 constexpr int kVersionOfFormat = 1;
 constexpr size_t kMaxFileBytes = size_t{16} << 20;
+constexpr double kLeastMs = 0.05;  // shown as 0.0
 
 Json spread_json(std::vector<double> values) {
   if (values.empty()) return nullptr;
@@ -129,12 +130,21 @@ std::string ratio_text(const Json& ratios, const std::string& name) {
   return fixed(ratios[name].get<double>(), 3);
 }
 
-std::string spread_rows(const Json& object, const std::string& prefix, const Json& ratios) {
+std::string spaced(std::string name) {
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return name;
+}
+
+// words: before each name; "" for none. No ratio of what is next to nothing.
+std::string spread_rows(const Json& object, const std::string& words, const std::string& prefix,
+                        const Json& ratios) {
   std::string text;
   for (const auto& [name, value] : object.items()) {
     if (!value.is_object()) continue;
-    text += row(prefix + name, {fixed(value["median"], 1), fixed(value["low"], 1),
-                                fixed(value["high"], 1), ratio_text(ratios, prefix + name)});
+    const double median = value["median"];
+    text += row(words + spaced(name),
+                {fixed(median, 1), fixed(value["low"], 1), fixed(value["high"], 1),
+                 median < kLeastMs ? "" : ratio_text(ratios, prefix + name)});
   }
   return text;
 }
@@ -236,10 +246,14 @@ std::string bench_table(const Json& result, const Json& ratios) {
   text += str(s["width"], "x", s["height"], ", ", s["frames"], " frames, ", s["steps"], " steps, ",
               result["repeats"], " repeats after ", result["warmup"], "\n\n");
   text += row("milliseconds", {"median", "fastest", "slowest", ratios.is_null() ? "" : "ratio"});
-  text += spread_rows(
-      {{"total_ms", result["total_ms"]}, {"first_step_ms", result["first_step_ms"]}}, "", ratios);
-  text += spread_rows(result["step_ms"], "step_ms.", ratios);
-  text += spread_rows(result["stages_ms"], "stages_ms.", ratios);
+  for (const auto& [name, words] :
+       {std::pair{"total_ms", "total"}, {"first_step_ms", "to the end of the first step"}}) {
+    const Json& value = result[name];
+    text += row(words, {fixed(value["median"], 1), fixed(value["low"], 1), fixed(value["high"], 1),
+                        ratio_text(ratios, name)});
+  }
+  text += spread_rows(result["step_ms"], "step, ", "step_ms.", ratios);
+  text += spread_rows(result["stages_ms"], "", "stages_ms.", ratios);
   text += "\n";
   const Json& speed = result["weights"]["gb_per_s"];
   text +=
@@ -257,9 +271,10 @@ std::string bench_table(const Json& result, const Json& ratios) {
                                              ratio_text(ratios, "compute.share_of_peak")});
   for (const char* key : {"host_peak", "device_peak"}) {
     const double bytes = result["memory"][key];
-    text += row(str(key, ", GB"),
+    text += row(str(spaced(key), ", GB"),
                 {fixed(bytes / 1e9, 2), "", "", ratio_text(ratios, str("memory.", key))});
   }
+  if (!ratios.is_null()) text += "\nratio: the median of this run by that of the earlier one\n";
   return text;
 }
 

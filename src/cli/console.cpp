@@ -20,6 +20,7 @@ constexpr auto kBarInterval = 100ms;  // quick enough for the eye, cheap for a s
 constexpr auto kPlainInterval = 10s;  // logs stay short
 constexpr auto kJsonInterval = 200ms;
 constexpr size_t kBarCells = 24;
+constexpr size_t kLeastCells = 4;  // a shorter bar tells nothing
 
 ProgressMode resolve(const TalkOptions& options, bool is_terminal) {
   if (options.progress != ProgressMode::kAuto) return options.progress;
@@ -40,6 +41,10 @@ bool is_finished(const ProgressEvent& event) {
   return event.total > 0 && event.done >= event.total;
 }
 
+bool is_of_later_texts(const ProgressEvent& event) {
+  return event.background && event.stage == Stage::kTextEncode;
+}
+
 bool is_edge(const ProgressEvent& event) {
   return (event.done <= 0 && event.bytes_done <= 0) || is_finished(event);
 }
@@ -49,10 +54,18 @@ bool is_loading(const ProgressEvent& event) {
          event.stage == Stage::kLoadTransformer || event.stage == Stage::kLoadVae;
 }
 
-std::string bar_of(int64_t done, int64_t total) {
-  const double share = static_cast<double>(done) / static_cast<double>(total);
-  const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * kBarCells);
-  return str("  [", std::string(filled, '#'), std::string(kBarCells - filled, '.'), "]  ");
+// "  [####....]", as long as there is room; "" for too little.
+std::string bar_of(double share, size_t room) {
+  if (room < kLeastCells + 4) return "";
+  const size_t cells = std::min(room - 4, kBarCells);
+  const auto filled = static_cast<size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(cells));
+  return str("  [", std::string(filled, '#'), std::string(cells - filled, '.'), "]");
+}
+
+double share_done(const ProgressEvent& event) {
+  const bool in_bytes = event.bytes_total > 0;
+  return static_cast<double>(in_bytes ? event.bytes_done : event.done) /
+         static_cast<double>(in_bytes ? event.bytes_total : event.total);
 }
 
 std::string rate_text(double gb_per_s) {
@@ -151,9 +164,12 @@ void Console::on_progress(const ProgressEvent& event) {
     if (mode_ == ProgressMode::kPlain) show_plain(event, first_visit);
     if (mode_ == ProgressMode::kJson) show_json(event);
   }
-  if (event.stage != Stage::kVideoEncode || !is_finished(event)) return;
-  works_.erase(event.item);  // its file is whole
+  const bool texts_ahead = is_of_later_texts(event);
+  if ((event.stage != Stage::kVideoEncode && !texts_ahead) || !is_finished(event)) return;
   track.last.reset();
+  if (texts_ahead) return;
+  works_.erase(event.item);  // its file is whole
+  if (foreground_.last && foreground_.last->item == event.item) foreground_.last.reset();
 }
 
 bool Console::enter(const ProgressEvent& event) {
@@ -183,6 +199,7 @@ const Console::StageVisit& Console::visit_of(const ProgressEvent& event) const {
 }
 
 std::string Console::title_of(const ProgressEvent& event) const {
+  if (is_of_later_texts(event)) return "later videos: ";
   const std::string& title = works_.at(event.item).title;
   if (title.empty()) return "";
   return event.together > 1 ? str(title, " (+", event.together - 1, "): ") : title + ": ";
@@ -222,12 +239,12 @@ double Console::gb_per_s(const ProgressEvent& event) const {
 void Console::show_bar() {
   const auto& front = foreground_.last ? foreground_.last : background_.last;
   const ProgressEvent& event = *front;
-  std::string line = title_of(event) + stage_words(event.stage);
+  const std::string name = core::escape_control(title_of(event) + stage_words(event.stage));
+  std::string line;
   if (event.bytes_total > 0) {
-    line += str(bar_of(event.bytes_done, event.bytes_total), bytes_text(event.bytes_done), " of ",
-                bytes_text(event.bytes_total));
+    line = str("  ", bytes_text(event.bytes_done), " of ", bytes_text(event.bytes_total));
   } else if (event.total > 0) {
-    line += bar_of(event.done, event.total) + count_text(event);
+    line = "  " + count_text(event);
   }
   if (const double rate = gb_per_s(event); rate >= 0) line += "  " + rate_text(rate);
   if (!event.expert.empty()) line += "  " + event.expert;
@@ -236,15 +253,19 @@ void Console::show_bar() {
   if (const double left = seconds_left(event); left >= 0)
     line += "  " + duration_text(left) + " left";
   if (const std::string memory = memory_text(event); !memory.empty()) line += "  " + memory;
+  // Wrapped lines could not be rewritten.
+  const auto width = static_cast<size_t>(std::max(surface_.columns() - 1, 10));
+  line = name + core::escape_control(line);
   if (foreground_.last && background_.last) {
     const ProgressEvent& beside = *background_.last;
-    line += str("  | ", title_of(beside), stage_words(beside.stage));
-    if (beside.total > 0) line += " " + count_text(beside);
+    std::string words =
+        str("  | ", core::escape_control(title_of(beside)), stage_words(beside.stage));
+    if (beside.total > 0) words += " " + count_text(beside);
+    if (line.size() + words.size() <= width) line += words;  // else there is no room for it
   }
-  // Wrapped lines could not be rewritten.
-  line = core::escape_control(line).substr(
-      0, static_cast<size_t>(std::max(surface_.columns() - 1, 10)));
-  surface_.write(str("\r\x1b[K", line));
+  if (event.bytes_total > 0 || event.total > 0)
+    line.insert(name.size(), bar_of(share_done(event), width - std::min(width, line.size())));
+  surface_.write(str("\r\x1b[K", line.substr(0, width)));
   line_open_ = true;
 }
 

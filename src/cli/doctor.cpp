@@ -24,7 +24,7 @@ namespace {
 using core::str;
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kShownEncoders = 8;
+constexpr size_t kShownEncoders = 6;
 constexpr double kSlowDiskGbPerS = 0.5;  // the largest expert would come in a minute
 
 struct Diagnosis {

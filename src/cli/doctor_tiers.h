@@ -25,6 +25,7 @@ struct ModelShape {
   double parameters = 0;  // of one expert
   double width = 0;
   double blocks = 0;
+  int64_t token_px = 16;  // pixels of a token, each way
 };
 
 // Minutes of all steps at a share of the machine's peak that is common for such models.
@@ -33,7 +34,7 @@ double estimated_minutes(const Recipe& recipe, const ModelShape& shape, double p
 // options.model_path: a model of the user's, or "": then models of published shapes without files.
 std::vector<Tier> plan_tiers(const EngineOptions& options, const MachineFacts& facts);
 
-// "good", "slow", "too slow", "no".
+// "good", "slow", "too slow", "no"; "fits" without an estimate.
 const char* tier_verdict(const Tier& tier) noexcept;
 
 }  // namespace t2v::cli

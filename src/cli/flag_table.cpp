@@ -56,7 +56,7 @@ constexpr std::array kFlags{
          "for several videos a folder or a name with {index} {seed} {slug}",
          "save-file"},
     Flag{"seed", 0, kValue, kMakers, Group::kMain, "N",
-         "0 to 2^64-1 (random, printed and embedded)", "base-seed", kLineAndRecipe},
+         "0 to 2^64-1 (random, printed and embedded; of bench: 1)", "base-seed", kLineAndRecipe},
     Flag{"count", 0, kValue, kGenerate, Group::kMain, "N",
          "N videos a prompt, seeds from --seed on (1)", ""},
     Flag{"output", 'o', kValue, kQuantize, Group::kMain, "FOLDER", "where the model goes", ""},

@@ -44,6 +44,8 @@ double seconds_since_1970() {
 struct MetricsFile::Metrics {
   Metrics() {
     for (const ItemStatus status : kStatuses) videos.Add({{"status", item_status_name(status)}});
+    for (Family<Histogram>* family : {&total, &first_step})
+      family->Add({}, buckets());  // from zero
     started.Set(seconds_since_1970());
   }
 
@@ -56,20 +58,22 @@ struct MetricsFile::Metrics {
   Family<prometheus::Counter>& counters(const std::string& name, const std::string& help) {
     return BuildCounter().Name(name).Help(help).Register(registry);
   }
+  // One histogram for each set of labels.
   Family<Histogram>& histograms(const std::string& name, const std::string& help) {
     return BuildHistogram().Name(name).Help(help).Register(registry);
+  }
+  static void observe(Family<Histogram>& family, const prometheus::Labels& labels, double ms) {
+    family.Add(labels, buckets()).Observe(ms / 1000);
   }
 
   void add(const Report& report) {
     if (report.together > 0) together.Set(static_cast<double>(report.together));
-    total.Observe(report.total_ms / 1000);
-    if (!report.steps.empty()) first_step.Observe(report.first_step_ms / 1000);
+    observe(total, {}, report.total_ms);
+    if (!report.steps.empty()) observe(first_step, {}, report.first_step_ms);
     for (const StageTime& stage : report.stages)
-      stages.Add({{"stage", stage_name(stage.stage)}}, buckets()).Observe(stage.wall_ms / 1000);
-    for (const StepTime& step : report.steps) {
-      const char* kind = step.predicted ? "predicted" : "computed";
-      steps.Add({{"kind", kind}}, buckets()).Observe(step.wall_ms / 1000);
-    }
+      observe(stages, {{"stage", stage_name(stage.stage)}}, stage.wall_ms);
+    for (const StepTime& step : report.steps)
+      observe(steps, {{"kind", step.predicted ? "predicted" : "computed"}}, step.wall_ms);
     const ConditionUse& use = report.conditions;
     add_lookups("text", use.text_hits, use.text_misses);
     add_lookups("keys", use.key_hits, use.key_misses);
@@ -118,11 +122,9 @@ struct MetricsFile::Metrics {
       gauge("t2v_start_time_seconds", "When the run began, since 1970-01-01.");
   prometheus::Gauge& written =
       gauge("t2v_metrics_time_seconds", "When this file was written, since 1970-01-01.");
-  Histogram& total =
-      histograms("t2v_video_seconds", "From a video's begin to its file.").Add({}, buckets());
-  Histogram& first_step =
-      histograms("t2v_first_step_seconds", "From a video's begin to the end of its first step.")
-          .Add({}, buckets());
+  Family<Histogram>& total = histograms("t2v_video_seconds", "From a video's begin to its file.");
+  Family<Histogram>& first_step =
+      histograms("t2v_first_step_seconds", "From a video's begin to the end of its first step.");
   Family<Histogram>& stages = histograms("t2v_stage_seconds", "The stages of a video.");
   Family<Histogram>& steps = histograms("t2v_step_seconds", "Sampling steps.");
   int64_t hits_told = 0;

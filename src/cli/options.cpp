@@ -11,6 +11,7 @@
 #include "cli/sampling_words.h"
 #include "core/check.h"
 #include "core/module.h"
+#include "t2v/mlperf.h"
 
 namespace t2v::cli {
 namespace {
@@ -20,8 +21,7 @@ using core::str;
 
 constexpr int64_t kMaxSide = 16384;  // px; keeps every product of sizes within 64 bits
 constexpr int64_t kMaxFrames = 100001;
-constexpr int64_t kMaxSteps = 1000;   // the model's own number of training timesteps
-constexpr uint64_t kMlperfSeed = 42;  // the benchmark's
+constexpr int64_t kMaxSteps = 1000;  // the model's own number of training timesteps
 
 void add_environment(const Command& command, std::vector<Setting>& settings) {
   for (const auto& [variable, name] : {std::pair{"T2V_MODEL", "model"},
@@ -117,7 +117,7 @@ void read_preset(const Flags& flags, Request& request) {
   const Setting* setting = flags.find("preset");
   if (!setting) return;
   request.preset = setting->value;
-  if (request.preset == "mlperf" && !request.seed) request.seed = kMlperfSeed;
+  if (request.preset == "mlperf" && !request.seed) request.seed = mlperf::kSeed;
   const auto& names = preset_names();
   if (std::find(names.begin(), names.end(), setting->value) != names.end()) return;
   std::string list;

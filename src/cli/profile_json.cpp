@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kBytesPerMiB = 1024.0 * 1024.0;
+constexpr double kBytesPerMB = 1e6;
 constexpr double kGiga = 1e9;
 constexpr size_t kTableKernels = 12;  // the others are in the JSON
 
@@ -147,11 +147,11 @@ Json conditions_json(const ConditionUse& use) {
 }  // namespace
 
 std::string profile_table(const Report& report) {
-  std::string text = "stage                  start ms     wall ms   device ms    read MiB\n";
+  std::string text = "stage                  start ms     wall ms   device ms    read MB\n";
   for (const StageTime& stage : report.stages)
     text += line_of("%-20s %10.1f  %10.1f  %10.1f  %10.1f\n", stage_name(stage.stage),
                     stage.start_ms, stage.wall_ms, stage.device_ms,
-                    static_cast<double>(stage.bytes_read) / kBytesPerMiB);
+                    static_cast<double>(stage.bytes_read) / kBytesPerMB);
   if (!report.steps.empty()) text += "step  expert        timestep     wall ms   device ms\n";
   for (const StepTime& step : report.steps)
     text += line_of("%4lld  %-12.12s  %8g  %10.1f  %10.1f%s\n", static_cast<long long>(step.index),

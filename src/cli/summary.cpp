@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 
 #include "cli/console.h"
 #include "cli/report.h"
@@ -15,13 +14,6 @@ namespace {
 using core::str;
 
 constexpr double kMsPerSecond = 1000.0;
-constexpr double kBytesPerMiB = 1024.0 * 1024.0;
-
-std::string mebibytes(int64_t bytes) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.0f MiB", static_cast<double>(bytes) / kBytesPerMiB);
-  return text;
-}
 
 std::string seconds_of(double ms) { return duration_text(ms / kMsPerSecond); }
 
@@ -65,9 +57,9 @@ std::string deviations(const Report& report) {
 }  // namespace
 
 std::string memory_words(const Report& report) {
-  std::string words = mebibytes(report.host_peak_bytes);
+  std::string words = bytes_text(report.host_peak_bytes);
   if (report.device_peak_bytes > 0)
-    words += str(", ", mebibytes(report.device_peak_bytes), " on the device");
+    words += str(", ", bytes_text(report.device_peak_bytes), " on the device");
   return words;
 }
 

@@ -190,6 +190,67 @@ TEST_CASE("a line of JSON has the documented fields") {
   CHECK(line["title"] == "video 3 of 4");
 }
 
+TEST_CASE("texts of later videos are told as such, and leave the line when they are done") {
+  Screen screen;
+  Console console(talk(ProgressMode::kBar), screen.surface(true));
+  console.begin("video 1 of 5");
+  console.on_progress(step(1));
+  console.on_progress(beside(Stage::kTextEncode, 3, 24));
+  CHECK(has(screen.writes.back(), "| later videos: "));
+  console.on_progress(beside(Stage::kTextEncode, 24, 24));
+  screen.now += milliseconds(200);
+  console.on_progress(step(2));
+  CHECK(has(screen.writes.back(), "video 1 of 5: denoise"));
+  CHECK_FALSE(has(screen.writes.back(), "later videos"));
+}
+
+TEST_CASE("the line goes on when the video that it began with has its file before the others") {
+  Screen screen;
+  Console console(talk(ProgressMode::kBar), screen.surface(true));
+  console.begin("video 1 of 2", 0);
+  console.begin("video 2 of 2", 1);
+  console.on_progress(step(50));
+  console.on_progress(beside(Stage::kVideoEncode, 1, 1));
+  ProgressEvent second = beside(Stage::kVaeDecode, 3, 17);
+  second.item = 1;
+  screen.now += milliseconds(200);
+  console.on_progress(second);
+  CHECK(has(screen.writes.back(), "video 2 of 2: vae decode"));
+  CHECK_FALSE(has(screen.writes.back(), "denoise"));
+}
+
+TEST_CASE("a narrow terminal gets a shorter bar, and everything behind it") {
+  Screen screen;
+  screen.width = 80;
+  Console console(talk(ProgressMode::kBar), screen.surface(true));
+  console.begin("");
+  ProgressEvent event = step(0);
+  event.device_bytes = 0;
+  console.on_progress(event);
+  screen.now += milliseconds(24'000);
+  event.done = 25;
+  console.on_progress(event);
+  const std::string line = screen.writes.back().substr(4);
+  CHECK(line.size() == 79);
+  CHECK(line.ends_with("3.20 GB"));
+  CHECK(has(line, "[###"));
+}
+
+TEST_CASE("what goes on beside is told whole or not at all") {
+  Screen screen;
+  screen.width = 75;
+  Console console(talk(ProgressMode::kBar), screen.surface(true));
+  console.begin("video 1 of 2", 0);
+  console.begin("video 2 of 2", 1);
+  console.on_progress(step(1, 1));
+  console.on_progress(beside(Stage::kVaeDecode, 0, 81));
+  CHECK(has(screen.writes.back(), "GPU 21.00 GB"));
+  CHECK_FALSE(has(screen.writes.back(), "|"));
+  screen.width = 110;
+  console.on_progress(beside(Stage::kVaeDecode, 81, 81));
+  CHECK(screen.writes.back().ends_with("| video 1 of 2: vae decode 81/81"));
+}
+
 TEST_CASE("text for people comes between lines, not into them") {
   Screen screen;
   Console console(talk(ProgressMode::kBar), screen.surface(true));

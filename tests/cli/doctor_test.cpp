@@ -189,8 +189,13 @@ TEST_CASE("estimates grow with the work, and are near a published figure") {
   recipe.guidance_scale = {.high_noise = 1, .low_noise = 1};
   CHECK(estimated_minutes(recipe, shape, 165e12) == Approx(minutes / 2));
   CHECK(estimated_minutes(recipe, shape, 0) == 0);
+  // Tokens of twice the side: a quarter of them.
+  ModelShape coarse = shape;
+  coarse.token_px = 32;
+  CHECK(estimated_minutes(recipe, coarse, 165e12) < minutes / 2 / 4);
   CHECK(std::string(tier_verdict({.problem = "does not fit"})) == "no");
   CHECK(std::string(tier_verdict({.minutes = 3})) == "good");
+  CHECK(std::string(tier_verdict({})) == "fits");
   CHECK(std::string(tier_verdict({.minutes = 60})) == "slow");
   CHECK(std::string(tier_verdict({.minutes = 6000})) == "too slow");
 }

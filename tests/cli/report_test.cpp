@@ -29,7 +29,7 @@ TEST_CASE("the summary has the figures and not the prompt") {
   CHECK(text.find("64x32") != std::string::npos);
   CHECK(text.find("seed 18446744073709551615") != std::string::npos);
   CHECK(text.find("1:01 min") != std::string::npos);
-  CHECK(text.find("3 MiB") != std::string::npos);
+  CHECK(text.find("3.1 MB") != std::string::npos);
   CHECK(text.find("secret") == std::string::npos);
   CHECK(text.find('\x1b') == std::string::npos);
 }

@@ -70,7 +70,7 @@ def main():
         saved = pathlib.Path(folder) / "first.json"
         run = bench(*TINY, "--repeats", 2, "--json", saved)
         check("table: exit code", run.returncode == 0, run.stderr)
-        check("table: words", all(word in run.stdout for word in ("milliseconds", "median", "total_ms", "random weights", "64x64")), run.stdout)
+        check("table: words", all(word in run.stdout for word in ("milliseconds", "median", "\ntotal ", "\nload vae ", "random weights", "64x64")), run.stdout)
         first = json.loads(saved.read_text())
         check_form("file", first, 2, 1)
 

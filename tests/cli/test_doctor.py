@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 failures = []
 
 
@@ -59,6 +60,14 @@ def main():
         check("whole: tier", (tier["verdict"] == "no") != fits and (tier["minutes"] > 0 and tier["width"] > 0) == fits, tier)
     check("whole: larger takes longer", not any(tier["problem"] for tier in tiers[:2]) and tiers[0]["minutes"] < tiers[1]["minutes"], tiers)
     check("whole: disk", result["disk"]["gb_per_s"] > 0 and result["disk"]["bytes"] > 0, result["disk"])
+
+    minutes = {}
+    for model in (str(ROOT / "models" / "shapes"), "random:1.3b"):  # a model that is named is timed too
+        tiers = json.loads(doctor(program, "--json", "-m", model).stdout)["tiers"]
+        minutes[model] = [tier["minutes"] for tier in tiers]
+        check(f"{model}: tiers", len(tiers) == 3 and 0 < tiers[0]["minutes"] < 0.6 * tiers[1]["minutes"], tiers)
+    small, large = minutes.values()
+    check("a large model takes longer", large[1] > 10000 * small[1], minutes)
 
     with tempfile.TemporaryDirectory() as folder:
         broken = pathlib.Path(folder) / "model"

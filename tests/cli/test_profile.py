@@ -7,10 +7,13 @@ import copy
 import json
 import pathlib
 import re
+import shutil
+import struct
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree
+import zlib
 
 import jsonschema
 
@@ -25,8 +28,8 @@ def check(name, condition, shown=""):
         print(f"FAILED {name}: {str(shown)[:500]}")
 
 
-def run(program, folder, *arguments):
-    return subprocess.run([program, "generate", "--device", "cpu", "--progress", "none", "-p", "a red circle moves right", "--steps", "3",
+def run(program, folder, *arguments, progress="none"):
+    return subprocess.run([program, "generate", "--device", "cpu", "--progress", progress, "-p", "a red circle moves right", "--steps", "3",
                            "--frames", "9", *arguments], cwd=folder, capture_output=True, timeout=280)
 
 
@@ -79,7 +82,7 @@ def check_plots(folder, profile):
     check("plot runs", result.returncode == 0, result.stderr)
     tree = xml.etree.ElementTree.parse(folder / "one.svg")
     words = " ".join(text.text or "" for text in tree.iter("{http://www.w3.org/2000/svg}text"))
-    for name in STAGES + ["steps", "memory", profile["model"]]:
+    for name in [stage.replace("_", " ") for stage in STAGES] + ["steps", "memory", profile["model"]]:
         check(f"plot shows {name}", name in words, words)
     rects = list(tree.iter("{http://www.w3.org/2000/svg}rect"))
     check("plot has bars", len(rects) > len(profile["stages"]) + len(profile["steps"]), len(rects))
@@ -89,7 +92,9 @@ def check_plots(folder, profile):
     check("bars inside", all(0 <= float(rect.get("x", 0)) and float(rect.get("x", 0)) + float(rect.get("width")) <= width for rect in rects))
     second = plot(folder, "three.json", "--index", "2")
     check("plot of the third", second.returncode == 0 and (folder / "three.svg").exists(), second.stderr)
-    for arguments in (["absent.json"], ["three.json", "--index", "3"], ["metrics.prom"], ["one.json", "-o", "no/where.svg"]):
+    check_png(folder, width, float(tree.getroot().get("height")))
+    for arguments in (["absent.json"], ["three.json", "--index", "3"], ["metrics.prom"], ["one.json", "-o", "no/where.svg"],
+                      ["one.json", "-o", "one.bmp"]):
         refused = plot(folder, *arguments)
         check(f"plot refuses {arguments}", refused.returncode == 1 and refused.stderr.startswith("plot_profile: ")
               and "Traceback" not in refused.stderr, refused.stderr)
@@ -97,6 +102,44 @@ def check_plots(folder, profile):
     (folder / "odd.json").write_text(json.dumps(odd))
     check("plot without steps", plot(folder, "odd.json").returncode == 0)
     xml.etree.ElementTree.parse(folder / "odd.svg")
+
+
+def png_rows(data):
+    """(width, height, rows with something on them) of a PNG with 3 bytes a pixel whose checksums are right."""
+    check("PNG begins as one", data[:8] == b"\x89PNG\r\n\x1a\n", data[:8])
+    place, packed = 8, b""
+    while place < len(data):
+        length, kind = struct.unpack(">I4s", data[place:place + 8])
+        body = data[place + 8:place + 8 + length]
+        check("checksum in PNG", struct.unpack(">I", data[place + 8 + length:place + 12 + length])[0] == zlib.crc32(kind + body), kind)
+        if kind == b"IHDR":
+            width, height, bits, colour = struct.unpack(">IIBB", body[:10])
+            check("PNG is RGB", (bits, colour) == (8, 2), (bits, colour))
+        packed += body if kind == b"IDAT" else b""
+        place += 12 + length
+    raw, row = zlib.decompress(packed), 3 * width + 1
+    check("PNG is whole", len(raw) == height * row, len(raw))
+    # Whatever a row's filter, one that is blank or repeats the row above holds few different bytes.
+    return width, height, sum(len(set(raw[start + 1:start + row])) > 4 for start in range(0, len(raw), row))
+
+
+def check_png(folder, width, height):
+    """The drawing in pixels: twice as large as the SVG, and not blank."""
+    if not shutil.which("rsvg-convert"):
+        print("SKIPPED: PNG of a profile: no rsvg-convert (librsvg2-bin)")
+        return
+    result = plot(folder, "one.json", "-o", "one.png")
+    check("PNG runs", result.returncode == 0, result.stderr)
+    wide, tall, drawn = png_rows((folder / "one.png").read_bytes())
+    check("size of the PNG", (wide, tall) == (2 * width, 2 * height), (wide, tall))
+    check("PNG is drawn on", drawn > tall / 5, drawn)
+    blank = subprocess.run(["rsvg-convert", "--format=png"], capture_output=True, check=True,
+                           input=b'<svg xmlns="http://www.w3.org/2000/svg" width="90" height="60"><rect width="90" height="60" fill="white"/></svg>')
+    check("a blank PNG would be seen", png_rows(blank.stdout)[1:] == (60, 0), png_rows(blank.stdout))
+    without = subprocess.run([sys.executable, str(ROOT / "tools" / "plot_profile.py"), "one.json", "-o", "two.png"], cwd=folder,
+                             capture_output=True, text=True, env={"PATH": str(folder)})
+    check("without rsvg-convert it says what to install", without.returncode == 1 and "librsvg2-bin" in without.stderr
+          and not (folder / "two.png").exists(), without.stderr)
 
 
 def check_trace(folder):
@@ -138,8 +181,10 @@ def main():
         check_schema_refuses(profile, schema)
         check_values(profile)
         three = run(program, folder, "--seed", "1", "--count", "3", "-o", "v{index}.gif", "--profile", "three.json", "--trace", "trace.json",
-                    "--metrics-file", "metrics.prom")
+                    "--metrics-file", "metrics.prom", progress="bar")
         check("batch runs", three.returncode == 0, three.stderr)
+        lines = three.stderr.decode().split("\r\x1b[K")
+        check("bar of a batch", all(any(f"video {number} of 3" in line for line in lines) for number in (1, 2, 3)), lines)
         profiles = json.loads((folder / "three.json").read_text())
         check("three profiles", isinstance(profiles, list) and len(profiles) == 3)
         check_profile("three videos", profiles, schema)

@@ -100,34 +100,41 @@ def text_encoder(seed: int, vocab_size: int) -> dict[str, Tensor]:
     return out
 
 
-def vae(seed: int) -> dict[str, Tensor]:
-    """Decoder and encoder under the names of diffusers."""
-    make, out = Maker(seed), {}
+class VaeMaker:
+    """The layers of which both published VAEs are made, under the names of diffusers."""
 
-    def conv(name: str, *shape: int) -> None:
-        out[name + ".weight"] = make.weight(*shape)
-        out[name + ".bias"] = make.small(shape[0])
+    def __init__(self, seed: int):
+        self.make, self.out = Maker(seed), {}
 
-    def residual(name: str, before: int, after: int) -> None:
-        out[name + ".norm1.gamma"] = make.gain(before, 1, 1, 1)
-        conv(name + ".conv1", after, before, 3, 3, 3)
-        out[name + ".norm2.gamma"] = make.gain(after, 1, 1, 1)
-        conv(name + ".conv2", after, after, 3, 3, 3)
+    def conv(self, name: str, *shape: int) -> None:
+        self.out[name + ".weight"] = self.make.weight(*shape)
+        self.out[name + ".bias"] = self.make.small(shape[0])
+
+    def residual(self, name: str, before: int, after: int) -> None:
+        self.out[name + ".norm1.gamma"] = self.make.gain(before, 1, 1, 1)
+        self.conv(name + ".conv1", after, before, 3, 3, 3)
+        self.out[name + ".norm2.gamma"] = self.make.gain(after, 1, 1, 1)
+        self.conv(name + ".conv2", after, after, 3, 3, 3)
         if before != after:
-            conv(name + ".conv_shortcut", after, before, 1, 1, 1)
+            self.conv(name + ".conv_shortcut", after, before, 1, 1, 1)
 
-    def middle(name: str, size: int) -> None:
-        residual(name + ".resnets.0", size, size)
-        out[name + ".attentions.0.norm.gamma"] = make.gain(size, 1, 1)
-        conv(name + ".attentions.0.to_qkv", 3 * size, size, 1, 1)
-        conv(name + ".attentions.0.proj", size, size, 1, 1)
-        residual(name + ".resnets.1", size, size)
+    def middle(self, name: str, size: int) -> None:
+        self.residual(name + ".resnets.0", size, size)
+        self.out[name + ".attentions.0.norm.gamma"] = self.make.gain(size, 1, 1)
+        self.conv(name + ".attentions.0.to_qkv", 3 * size, size, 1, 1)
+        self.conv(name + ".attentions.0.proj", size, size, 1, 1)
+        self.residual(name + ".resnets.1", size, size)
 
-    def ends(half: str, first: tuple[int, int], last: tuple[int, int]) -> None:
-        conv(half + ".conv_in", *first, 3, 3, 3)
-        out[half + ".norm_out.gamma"] = make.gain(last[1], 1, 1, 1)
-        conv(half + ".conv_out", *last, 3, 3, 3)
+    def ends(self, half: str, first: tuple[int, int], last: tuple[int, int]) -> None:
+        self.conv(half + ".conv_in", *first, 3, 3, 3)
+        self.out[half + ".norm_out.gamma"] = self.make.gain(last[1], 1, 1, 1)
+        self.conv(half + ".conv_out", *last, 3, 3, 3)
 
+
+def vae(seed: int) -> dict[str, Tensor]:
+    """Decoder and encoder of VAE 2.1."""
+    maker = VaeMaker(seed)
+    conv, residual, middle, ends = maker.conv, maker.residual, maker.middle, maker.ends
     sizes = [BASE_DIM * factor for factor in DIM_MULT]
     widest = sizes[-1]
     conv("quant_conv", 2 * CHANNELS, 2 * CHANNELS, 1, 1, 1)
@@ -157,7 +164,7 @@ def vae(seed: int) -> dict[str, Tensor]:
             if TIME_DOWN[::-1][i]:
                 conv(name + ".upsamplers.0.time_conv", 2 * after, after, 3, 1, 1)
             before = after // 2
-    return out
+    return maker.out
 
 
 def float32_of(value: float) -> float:

@@ -10,7 +10,7 @@ import zlib
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "formats"))
 import layouts
 import tiny_model
-from tiny_model import Maker, Tensor
+from tiny_model import Maker, Tensor, VaeMaker
 
 Z, PATCH = 48, 2
 BASE, DECODER_BASE = 4, 4
@@ -31,26 +31,15 @@ def wide_transformer(seed: int) -> dict[str, Tensor]:
 
 def residual_vae(seed: int) -> dict[str, Tensor]:
     """VAE 2.2 under the names of diffusers: blocks with shortcuts, patches of 2 x 2 pixels."""
-    make, out = Maker(seed), {}
+    maker = VaeMaker(seed)
+    conv, middle, ends = maker.conv, maker.middle, maker.ends
     mult, down = tiny_model.DIM_MULT, tiny_model.TIME_DOWN
-
-    def conv(name: str, *shape: int) -> None:
-        out[name + ".weight"] = make.weight(*shape)
-        out[name + ".bias"] = make.small(shape[0])
-
-    def resnet(name: str, before: int, after: int) -> None:
-        out[name + ".norm1.gamma"] = make.gain(before, 1, 1, 1)
-        conv(name + ".conv1", after, before, 3, 3, 3)
-        out[name + ".norm2.gamma"] = make.gain(after, 1, 1, 1)
-        conv(name + ".conv2", after, after, 3, 3, 3)
-        if before != after:
-            conv(name + ".conv_shortcut", after, before, 1, 1, 1)
 
     def blocks(half: str, sizes: list[int], resnets: int, sampler: str, times: list[bool]) -> None:
         for i, after in enumerate(sizes):
             before = sizes[max(i - 1, 0)]
             for j in range(resnets):
-                resnet(f"{half}_blocks.{i}.resnets.{j}", before if j == 0 else after, after)
+                maker.residual(f"{half}_blocks.{i}.resnets.{j}", before if j == 0 else after, after)
             if i + 1 == len(sizes):
                 continue
             conv(f"{half}_blocks.{i}.{sampler}.resample.1", after, after, 3, 3)
@@ -58,25 +47,17 @@ def residual_vae(seed: int) -> dict[str, Tensor]:
                 frames = 2 * after if sampler == "upsampler" else after
                 conv(f"{half}_blocks.{i}.{sampler}.time_conv", frames, after, 3, 1, 1)
 
-    def ends(half: str, first: tuple[int, int], last: tuple[int, int], mid: int) -> None:
-        conv(half + ".conv_in", *first, 3, 3, 3)
-        for j in range(2):
-            resnet(f"{half}.mid_block.resnets.{j}", mid, mid)
-        out[half + ".mid_block.attentions.0.norm.gamma"] = make.gain(mid, 1, 1)
-        conv(half + ".mid_block.attentions.0.to_qkv", 3 * mid, mid, 1, 1)
-        conv(half + ".mid_block.attentions.0.proj", mid, mid, 1, 1)
-        out[half + ".norm_out.gamma"] = make.gain(last[1], 1, 1, 1)
-        conv(half + ".conv_out", *last, 3, 3, 3)
-
     encoder, decoder = [BASE * m for m in mult], [DECODER_BASE * m for m in reversed(mult)]
     pixels = 3 * PATCH * PATCH
     conv("quant_conv", 2 * Z, 2 * Z, 1, 1, 1)
     conv("post_quant_conv", Z, Z, 1, 1, 1)
-    ends("encoder", (BASE, pixels), (2 * Z, encoder[-1]), encoder[-1])
-    ends("decoder", (decoder[0], Z), (pixels, decoder[-1]), decoder[0])
+    ends("encoder", (BASE, pixels), (2 * Z, encoder[-1]))
+    ends("decoder", (decoder[0], Z), (pixels, decoder[-1]))
+    middle("encoder.mid_block", encoder[-1])
+    middle("decoder.mid_block", decoder[0])
     blocks("encoder.down", encoder, tiny_model.RES_BLOCKS, "downsampler", down)
     blocks("decoder.up", decoder, tiny_model.RES_BLOCKS + 1, "upsampler", down[::-1])
-    return out
+    return maker.out
 
 
 def write_image_model(tokenizer: pathlib.Path, folder: pathlib.Path) -> None:
