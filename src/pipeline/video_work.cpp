@@ -40,6 +40,11 @@ VideoWork::VideoWork(EngineState& engine, const BatchTask& task, std::mutex& cal
       run.report().resumed_steps = state.steps_done;
       return;
     }
+    std::error_code ignored;
+    if (std::filesystem::exists(job.outputs.checkpoint_path, ignored))
+      run.report().warnings.push_back(
+          core::str("the state in '", job.outputs.checkpoint_path,
+                    "' is of other settings, another build or device; the video begins anew"));
   }
   // The noise of a causal video is drawn while it is made.
   if (!is_causal) state.latents = make_initial_noise(job.recipe, engine.geometry_of(job.recipe));

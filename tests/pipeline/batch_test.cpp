@@ -168,6 +168,8 @@ TEST_CASE("the state of another recipe is not gone on from; a broken one is refu
   Host second;
   run(*engine, {other}, second);
   CHECK(second.reports.at(0).resumed_steps == 0);
+  REQUIRE(second.reports.at(0).warnings.size() == 1);
+  CHECK_THAT(second.reports.at(0).warnings[0], Catch::Contains("begins anew"));
   CHECK(second.bytes(0) == alone(*engine, item(*engine, kA, 10)));
 
   std::ofstream(scratch / "state") << "not a state";

@@ -2,7 +2,8 @@
 // batch that only decodes beside, and as a batch that also takes steps together; in turns.
 //   bench_batch [--model models/shapes] [--size 64x64] [--frames 17] [--steps 8] [--videos 8]
 //               [--device cpu] [--repeats 3]
-// JSON lines: seconds a video, and the gain in throughput over one by one.
+// JSON lines: the time of all videos, the gain in throughput over one by one, and what is not
+// denoising of the first stage to the last file (text, decoding, encoding that nothing hides).
 #include <algorithm>
 #include <cstdio>
 #include <functional>
@@ -22,15 +23,25 @@ using namespace t2v;
 using bench::NullListener;
 using bench::NullSink;
 
+// A video's share of the steps that it took with others.
+double denoise_ms_of(const Report& report) {
+  double sum = 0;
+  for (const StageTime& stage : report.stages)
+    if (stage.stage == Stage::kDenoise) sum += stage.wall_ms;
+  return sum / static_cast<double>(report.together);
+}
+
 class Host final : public BatchHost {
  public:
   void on_begin(size_t) override {}
   FrameSink* open_sink(size_t) override { return &sink_; }
   void on_done(size_t, const Report& report) override {
     together = std::max(together, report.together);
+    denoise_ms += denoise_ms_of(report);
   }
   AfterFailure on_failed(size_t, const Error& error) override { throw error; }
   int64_t together = 0;
+  double denoise_ms = 0;
 
  private:
   NullSink sink_;
@@ -66,33 +77,46 @@ int run(const bench::Arguments& arguments) {
   NullListener quiet;
   const CancelToken cancel;
   int64_t together = 0;
+  double denoise_ms = 0;
   const auto batch = [&](const std::vector<BatchItem>& of) {
     Host host;
     engine->generate_all(of, host, quiet, cancel);
     together = host.together;
+    denoise_ms = host.denoise_ms;
   };
   const auto one_by_one = [&] {
     NullSink sink;
+    denoise_ms = 0;
     for (const BatchItem& item : items)
-      engine->generate(item.recipe, {.sink = &sink}, quiet, cancel);
+      denoise_ms += denoise_ms_of(engine->generate(item.recipe, {.sink = &sink}, quiet, cancel));
   };
   const bench::DeviceClock clock(arguments.device());
   one_by_one();  // warm-up
-  std::vector<double> alone, beside, shared;
+  struct Times {
+    std::vector<double> all, not_denoising;
+  } alone, beside, shared;
+  const auto time = [&](Times& times, const std::function<void()>& work) {
+    times.all.push_back(clock.time_once(work));
+    times.not_denoising.push_back(times.all.back() - denoise_ms);
+  };
   for (int64_t i = 0; i < arguments.number("repeats"); ++i) {
-    alone.push_back(clock.time_once(one_by_one));
-    beside.push_back(clock.time_once([&] { batch(by_themselves); }));
-    shared.push_back(clock.time_once([&] { batch(items); }));
+    time(alone, one_by_one);
+    time(beside, [&] { batch(by_themselves); });
+    time(shared, [&] { batch(items); });
   }
-  const double base = bench::spread_of(alone).median;
-  const auto tell = [&](const char* name, const std::vector<double>& times, int64_t with) {
-    const bench::Spread spread = bench::spread_of(times);
+  const double base = bench::spread_of(alone.all).median;
+  const double rest = bench::spread_of(alone.not_denoising).median;
+  const auto tell = [&](const char* name, const Times& times, int64_t with) {
+    const bench::Spread all = bench::spread_of(times.all);
+    const bench::Spread not_denoising = bench::spread_of(times.not_denoising);
     bench::JsonLine()
         .add("name", name)
         .add("videos", arguments.number("videos"))
         .add("together", with)
-        .add("all", spread)
-        .add("gain", base / spread.median)
+        .add("all", all)
+        .add("gain", base / all.median)
+        .add("not_denoising", not_denoising)
+        .add("share_of_that", not_denoising.median / rest)
         .print();
   };
   tell("one by one", alone, 1);
