@@ -1,4 +1,5 @@
-// A batch's host that keeps what became of each video, its frames in memory.
+// A batch's host that keeps what became of each video, its frames in memory; and who interrupts a
+// batch.
 #pragma once
 
 #include <map>
@@ -36,5 +37,23 @@ class KeepingHost : public BatchHost {
  private:
   std::map<size_t, std::shared_ptr<MemorySink>> sinks_;
 };
+
+// Stops a run when so many of its steps are done.
+class Interrupt final : public ProgressListener {
+ public:
+  explicit Interrupt(int64_t step) : step_(step) {}
+  void on_progress(const ProgressEvent& event) override {
+    if (event.stage == Stage::kDenoise && event.done >= step_) token.cancel();
+  }
+  CancelToken token;
+
+ private:
+  int64_t step_;
+};
+
+inline void run(Engine& engine, const std::vector<BatchItem>& items, BatchHost& host) {
+  SilentListener listener;
+  engine.generate_all(items, host, listener, {});
+}
 
 }  // namespace t2v::test

@@ -19,7 +19,9 @@
 
 using namespace t2v;
 using Host = test::KeepingHost;
+using test::Interrupt;
 using test::MemorySink;
+using test::run;
 using test::Scratch;
 using test::SilentListener;
 namespace fs = std::filesystem;
@@ -57,24 +59,6 @@ std::vector<uint8_t> alone(Engine& engine, const BatchItem& of) {
   engine.generate(of.recipe, outputs, listener, {});
   return std::move(sink.bytes);
 }
-
-void run(Engine& engine, const std::vector<BatchItem>& items, Host& host) {
-  SilentListener listener;
-  engine.generate_all(items, host, listener, {});
-}
-
-// Stops a run when so many of its steps are done.
-class Interrupt final : public ProgressListener {
- public:
-  explicit Interrupt(int64_t step) : step_(step) {}
-  void on_progress(const ProgressEvent& event) override {
-    if (event.stage == Stage::kDenoise && event.done >= step_) token.cancel();
-  }
-  CancelToken token;
-
- private:
-  int64_t step_;
-};
 
 struct Pictures final : PreviewListener {
   void on_preview(const PreviewPicture& picture) override {

@@ -20,8 +20,10 @@
 #include "weights/scratch.h"
 
 using namespace t2v;
+using test::Interrupt;
 using test::KeepingHost;
 using test::MemorySink;
+using test::run;
 using test::Scratch;
 using test::SilentListener;
 namespace fs = std::filesystem;
@@ -110,24 +112,6 @@ Recipe recipe_of(const Engine& engine, const Way& way, const Scratch& scratch, u
   if (way.changes_prompt) request.prompts_at = {{1.5, "a blue square grows on a white background"}};
   return engine.resolve(request);
 }
-
-void run(Engine& engine, const std::vector<BatchItem>& items, BatchHost& host) {
-  SilentListener listener;
-  engine.generate_all(items, host, listener, {});
-}
-
-// Stops a run when so many of its steps are done.
-class Interrupt final : public ProgressListener {
- public:
-  explicit Interrupt(int64_t step) : step_(step) {}
-  void on_progress(const ProgressEvent& event) override {
-    if (event.stage == Stage::kDenoise && event.done >= step_) token.cancel();
-  }
-  CancelToken token;
-
- private:
-  int64_t step_;
-};
 
 // The error of a run that is stopped.
 Error interrupted(Engine& engine, const BatchItem& item, int64_t step) {
