@@ -58,12 +58,16 @@ Batch::Wave Batch::next_wave() {
   Group first = next_group();
   if (first.videos.empty()) return wave;
   const Recipe& recipe = first.videos[0]->job.recipe;
-  const int64_t groups = wave_limit(engine_, recipe, last_video_ms_);
+  // One that has failed with others takes no wave with it again.
+  const int64_t groups =
+      alone_[first.videos[0]->item] ? 1 : wave_limit(engine_, recipe, last_video_ms_);
   wave.push_back(std::move(first));
   while (static_cast<int64_t>(wave.size()) < groups) {
     {
       const std::lock_guard lock(mutex_);
-      if (waiting_.empty() || !task_.items[waiting_.front()].recipe.causal.empty()) break;
+      if (waiting_.empty() || alone_[waiting_.front()] ||
+          !task_.items[waiting_.front()].recipe.causal.empty())
+        break;
     }
     Group group = next_group();
     if (group.videos.empty()) break;

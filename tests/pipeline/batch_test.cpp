@@ -219,6 +219,27 @@ TEST_CASE("numbers that are not finite: once more in fp32 with composed attentio
   CHECK(host.bytes(1) == alone(*engine, items[1]));
 }
 
+TEST_CASE("a video that does not fit takes none of its wave with it") {
+  const auto unlimited = open();
+  const auto engine = open({.offload = Offload::kModel, .ram_budget_bytes = int64_t{1} << 30});
+  const auto wide = [](int64_t width) { return [width](Request& r) { r.width = width; }; };
+  const auto huge = [](Request& r) {
+    r.width = 1280;
+    r.height = 720;
+    r.frames = 161;
+  };
+  const std::vector<BatchItem> items = {
+      item(*unlimited, kA, 1), item(*unlimited, kA, 2, wide(96)), item(*unlimited, kA, 3, huge),
+      item(*unlimited, kB, 4, wide(128)), item(*unlimited, kB, 5)};
+  Host host;
+  run(*engine, items, host);
+  REQUIRE(host.errors.size() == 1);
+  CHECK(host.errors[0].first == 2);
+  CHECK(host.errors[0].second.kind() == ErrorKind::kOutOfMemory);
+  CHECK(host.reports.size() == 4);
+  CHECK(host.bytes(4) == alone(*unlimited, items[4]));
+}
+
 TEST_CASE("a failure may be tried again, or end the batch") {
   const auto engine = open();
   std::vector<BatchItem> items = {item(*engine, kA, 1), item(*engine, kB, 2)};
