@@ -223,17 +223,16 @@ ResolvedSettings describe_causal(const Recipe& recipe, const Model& model, int64
                              sink_rope_name(recipe.sink_rope), "): ", gigabytes(bytes));
   if (window.frames != profile.window)
     kv += core::str("; the profile's ", profile.window, " frames do not fit");
-  ResolvedSettings lines = {
-      {"causal chunks",
-       core::str(profile.first_chunk, " latent frames, then ", profile.chunk,
-                 " each: ", geometry.latent_frames, " in all; ", sampler_name(profile.sampler),
-                 ", ", profile.timesteps.size(), " steps")},
-      {"keys and values", kv}};
-  if (!has_state(geometry)) {
-    const std::string none = core::str("none: latents of ", gigabytes(latent_bytes(geometry)),
-                                       ", at most ", gigabytes(kStateBytes), " are kept for one");
-    lines.push_back({"state for --resume", none});
-  }
+  ResolvedSettings lines;
+  lines.emplace_back("causal chunks", core::str(profile.first_chunk, " latent frames, then ",
+                                                profile.chunk, " each: ", geometry.latent_frames,
+                                                " in all; ", sampler_name(profile.sampler), ", ",
+                                                profile.timesteps.size(), " steps"));
+  lines.emplace_back("keys and values", kv);
+  if (!has_state(geometry))
+    lines.emplace_back("state for --resume",
+                       core::str("none: latents of ", gigabytes(latent_bytes(geometry)),
+                                 ", at most ", gigabytes(kStateBytes), " are kept for one"));
   return lines;
 }
 

@@ -43,7 +43,7 @@ TEST_CASE("table of the diffusers library") {
 TEST_CASE("number of high-noise steps") {
   const auto count = [](int64_t steps, double shift, double boundary) {
     int64_t high = 0;
-    for (const int64_t t :
+    for (const double t :
          make_noise_schedule(Solver::kUniPC, SigmaTable::kWan, steps, shift).timesteps)
       high += sched::uses_high_noise(t, boundary) ? 1 : 0;
     return high;

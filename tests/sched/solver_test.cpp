@@ -12,9 +12,7 @@ using namespace t2v;
 
 namespace {
 
-at::Tensor stub(const at::Tensor& x, int64_t t) {
-  return x * (0.3 + 0.0005 * static_cast<double>(t)) - 0.2;
-}
+at::Tensor stub(const at::Tensor& x, double t) { return x * (0.3 + 0.0005 * t) - 0.2; }
 
 std::vector<at::Tensor> run(Solver solver, int64_t steps, double shift) {
   const auto schedule = sched::make_noise_schedule(solver, SigmaTable::kWan, steps, shift);
