@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 #include <utility>
 
 #include "core/check.h"
@@ -56,8 +57,17 @@ void TextLine::make_ahead(weights::StreamOptions stream) {
   if (failed_) return;
   begin_ = next_;
   stop_ = std::make_unique<CancelToken>();
-  busy_ = true;
-  thread_ = std::thread([this, stream] { work(stream); });
+  const auto set_busy = [this](bool busy) {
+    const std::lock_guard lock(mutex_);
+    busy_ = busy;
+  };
+  set_busy(true);
+  try {
+    thread_ = std::thread([this, stream] { work(stream); });
+  } catch (const std::system_error&) {  // no thread to be had: texts come with their videos
+    set_busy(false);
+    failed_ = true;
+  }
 }
 
 bool TextLine::works_ahead() const {
