@@ -139,17 +139,20 @@ void Batch::run_wave(Wave wave) {
         if (tokens(group) > tokens(*largest)) largest = &group;
       }
       const Recipe& recipe = largest->videos[0]->job.recipe;
-      Together together{.videos = static_cast<int64_t>(largest->videos.size()),
-                        .decodes_along = is_decoded_beside(recipe)};
-      together.encodes_along = (text_line_.works_ahead() || text_line_.wants_more()) &&
-                               encodes_beside(engine_, recipe, together);
-      const MemoryPlan plan = engine_.memory_plan(recipe, together);
+      const Together together{.videos = static_cast<int64_t>(largest->videos.size()),
+                              .decodes_along = is_decoded_beside(recipe)};
+      MemoryPlan plan = engine_.memory_plan(recipe, together);
+      std::optional<MemoryPlan> with_texts;
+      if (text_line_.works_ahead() || text_line_.wants_more())
+        with_texts = plan_with_texts(engine_, recipe, together, plan);
+      const bool encodes_along = with_texts.has_value();
+      if (encodes_along) plan = std::move(*with_texts);
       engine_.require_fit(plan, recipe);
       if (!together.decodes_along) finish_line_.drain();
-      if (!together.encodes_along) text_line_.wait(wave[0].run());
+      if (!encodes_along) text_line_.wait(wave[0].run());
       engine_.begin(plan);
       if (!recipe.causal.empty()) return run_causal(*wave[0].videos[0], plan);
-      encode_texts(wave, plan, together.encodes_along);
+      encode_texts(wave, plan, encodes_along);
       encode_images(wave);
       trim_host_memory();
       denoise(wave, engine_.tools(plan));

@@ -1,6 +1,7 @@
 #include "pipeline/batch_limits.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "pipeline/denoise_plan.h"
 
@@ -42,16 +43,16 @@ bool decodes_beside(const EngineState& engine, const Recipe& recipe) {
          beside.keep_loaded && !beside.vae_tiling.is_tiled();
 }
 
-bool encodes_beside(const EngineState& engine, const Recipe& recipe, const Together& together) {
-  if (!recipe.causal.empty()) return false;
-  Together with_texts = together;
-  with_texts.encodes_along = true;
-  const MemoryPlan before = engine.memory_plan(recipe, together);
-  const MemoryPlan beside = engine.memory_plan(recipe, with_texts);
-  return fits(beside) && beside.streamed_bytes_per_step <= before.streamed_bytes_per_step &&
-         beside.keep_loaded == before.keep_loaded &&
-         beside.keep_both_experts == before.keep_both_experts &&
-         beside.vae_tiling == before.vae_tiling;
+std::optional<MemoryPlan> plan_with_texts(const EngineState& engine, const Recipe& recipe,
+                                          Together together, const MemoryPlan& plan) {
+  if (!recipe.causal.empty()) return std::nullopt;
+  together.encodes_along = true;
+  MemoryPlan beside = engine.memory_plan(recipe, together);
+  const bool is_as_good =
+      fits(beside) && beside.streamed_bytes_per_step <= plan.streamed_bytes_per_step &&
+      beside.keep_loaded == plan.keep_loaded &&
+      beside.keep_both_experts == plan.keep_both_experts && beside.vae_tiling == plan.vae_tiling;
+  return is_as_good ? std::make_optional(std::move(beside)) : std::nullopt;
 }
 
 int64_t wave_limit(const EngineState& engine, const Recipe& recipe, double last_video_ms) {

@@ -1,6 +1,8 @@
 // How many videos go together, by the memory plan and by what a killed process may lose.
 #pragma once
 
+#include <optional>
+
 #include "pipeline/engine_state.h"
 #include "t2v/batch.h"
 
@@ -18,8 +20,10 @@ int64_t wave_limit(const EngineState& engine, const Recipe& recipe, double last_
 // Whether there is room to decode a video while the next one is denoised.
 bool decodes_beside(const EngineState& engine, const Recipe& recipe);
 
-// Whether there is room to encode texts of later videos while these are denoised.
-bool encodes_beside(const EngineState& engine, const Recipe& recipe, const Together& together);
+// `plan` of these videos, made so that texts of later ones are encoded meanwhile; nothing where
+// there is no room for that.
+std::optional<MemoryPlan> plan_with_texts(const EngineState& engine, const Recipe& recipe,
+                                          Together together, const MemoryPlan& plan);
 
 // Whether two videos can take their steps together at all.
 bool suit_each_other(const BatchItem& a, const BatchItem& b);
